@@ -1,0 +1,56 @@
+"""Papers that theorems, rules and experiments rest on, and their BibTeX."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Reference:
+    """A published source. ``key`` names ``docs/papers/<key>.md`` where such a page exists."""
+
+    key: str
+    authors: str
+    title: str
+    year: int
+    arxiv: str = ""
+    venue: str = ""
+
+    def bibtex(self) -> str:
+        """One BibTeX entry, ready to paste."""
+        fields = {"author": self.authors, "title": "{" + self.title + "}", "year": str(self.year)}
+        if self.arxiv:
+            fields |= {"eprint": self.arxiv, "archivePrefix": "arXiv"}
+        if self.venue:
+            fields["booktitle"] = self.venue
+        body = ",\n".join(f"  {name} = {{{value}}}" for name, value in fields.items())
+        kind = "inproceedings" if self.venue else "misc"
+        return f"@{kind}{{{self.key},\n{body}\n}}"
+
+
+SMALL_BATCH = Reference(
+    key="small-batch",
+    authors="Marek, Martin and Lotfi, Sanae and Somasundaram, Aditya and Wilson, Andrew Gordon "
+    "and Goldblum, Micah",
+    title="Small Batch Size Training for Language Models: When Vanilla SGD Works, "
+    "and Why Gradient Accumulation Is Wasteful",
+    year=2025,
+    arxiv="2507.07101",
+    venue="NeurIPS",
+)
+ADAPTIVE_BATCH = Reference(
+    key="adaptive-batch",
+    authors="Lau, Tim Tsz-Kit and Li, Weijian and Xu, Chenwei and Liu, Han and Kolar, Mladen",
+    title="Adaptive Batch Size Schedules for Distributed Training of Language Models "
+    "with Data and Model Parallelism",
+    year=2025,
+    arxiv="2412.21124",
+    venue="CPAL",
+)
+SIMPLE_ADAM = Reference(
+    key="defossez-adam",
+    authors="Défossez, Alexandre and Bottou, Léon and Bach, Francis and Usunier, Nicolas",
+    title="A Simple Convergence Proof of Adam and Adagrad",
+    year=2020,
+    arxiv="2003.02395",
+)
