@@ -1,4 +1,4 @@
-"""The type every objective has: a function, its stochastic gradient, and constants that say how they are known."""
+"""The type every objective has: a function, its stochastic gradient, and how each constant is known."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Problem:
             (E|g - grad|^2 of one sample), ``noise`` (per-coordinate standard deviation of one sample [d]) ...
         loss: exact loss, ``x [..., d] -> [...]``.
         full_gradient: exact gradient, ``x [..., d] -> [..., d]``.
-        gradient: stochastic gradient ``(x [d], batch_size, rng) -> [d]``, the mean over ``batch_size`` samples.
+        gradient: mean of ``batch_size`` sampled gradients, ``(x [d], batch_size, rng) -> [d]``.
         params: what the fused kernels need (curvatures, noise law ...), JSON-able or arrays.
     """
 
