@@ -54,3 +54,9 @@ SIMPLE_ADAM = Reference(
     year=2020,
     arxiv="2003.02395",
 )
+
+
+def cite(*references: Reference) -> str:
+    """BibTeX of the given references; of all known ones when none is given."""
+    known = [value for value in globals().values() if isinstance(value, Reference)]
+    return "\n\n".join(reference.bibtex() for reference in (references or known))

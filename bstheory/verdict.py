@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 class Verdict(enum.Enum):
@@ -57,3 +59,36 @@ def weakest(verdicts: Iterable[Verdict]) -> Verdict:
     """
     order = list(Verdict)
     return max(verdicts, key=order.index, default=Verdict.UNDECIDED)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Certificate:
+    """What a check established, and everything needed to check it again.
+
+    Attributes:
+        slug: the theorem.
+        claim_hash: sha256 of the canonical statement (symbols, assumptions, steps, claim).
+        verdict: see :class:`Verdict`.
+        method: how it was established, in words.
+        evidence: the document that ``recheck`` reads, or the counter-example.
+        rests_on: names from the trusted base and the theorem's assumptions.
+        margin: smallest slack found where a check is numeric; None for exact ones.
+        seconds: time the check took.
+        versions: package versions used.
+        reason: why it is not proved, where it is not.
+    """
+
+    slug: str
+    claim_hash: str
+    verdict: Verdict
+    method: str
+    evidence: Mapping[str, Any]
+    rests_on: tuple[str, ...] = ()
+    margin: float | None = None
+    seconds: float = 0.0
+    versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    reason: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON; the verdict as its word."""
+        return {**dataclasses.asdict(self), "verdict": self.verdict.word, "rests_on": list(self.rests_on)}

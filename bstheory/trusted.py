@@ -1,0 +1,50 @@
+"""The trusted base: every fact that certificates use without proof, in one short list.
+
+Anything else in a certificate is an identity of rational functions or a sign that can be read off.
+``Op`` below stands for any of the positive linear operators of the language:
+``mean`` (conditional expectation given the past of a step), ``coordinates`` (sum over i = 1..d) and
+``steps`` (expectation of the sum over steps k = 1..K, where {k <= K} is known before draw k).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class TrustedFact(NamedTuple):
+    """A named fact: what it says and where it comes from."""
+
+    statement: str
+    source: str
+
+
+TRUSTED: dict[str, TrustedFact] = {
+    "assumption": TrustedFact("a hypothesis of the theorem, listed with it", "the theorem's statement"),
+    "definition": TrustedFact(
+        "a symbol satisfies its defining equation; a root is nonnegative", "definition of the symbol"
+    ),
+    "linearity": TrustedFact(
+        "Op is linear, preserves order, and factors free of its index move out", "finite sums; expectation"
+    ),
+    "square": TrustedFact("a square is nonnegative", "ordered fields"),
+    "absolute_value": TrustedFact("|x| >= x, |x| >= -x, |x|^2 = x^2", "ordered fields"),
+    "maximum": TrustedFact("max(a, b, ...) is at least each argument", "ordered fields"),
+    "log_tangent": TrustedFact("ln y <= y - 1 for y > 0", "concavity of the logarithm"),
+    "log_quotient": TrustedFact("ln(a/b) = ln a - ln b for a, b > 0", "logarithm"),
+    "log_product": TrustedFact("ln(a b) = ln a + ln b for a, b > 0", "logarithm"),
+    "log_monotone": TrustedFact("a >= b > 0 implies ln a >= ln b", "logarithm"),
+    "log_power_of_two": TrustedFact("ln 2^x = x ln 2", "logarithm"),
+    "tower": TrustedFact(
+        "E sum_k Z_k E_{k-1}[X_k] = E sum_k Z_k X_k for Z_k known before draw k", "tower property"
+    ),
+    "exchange": TrustedFact("finite sums and expectations of finite sums may be exchanged", "finite sums"),
+    "telescope": TrustedFact("sum_k (a_k - a_{k-1}) = a_K - a_0", "finite sums"),
+    "at_end": TrustedFact("what holds for the state at every step holds for the final state", "induction"),
+    "induction": TrustedFact("induction on the step count", "natural numbers"),
+    "descent_lemma": TrustedFact(
+        "F(y) <= F(x) + <grad F(x), y - x> + (L/2)|y - x|^2 for L-smooth F", "Nesterov 2004, Lemma 1.2.3"
+    ),
+    "cauchy_schwarz": TrustedFact("(Op[XY])^2 <= Op[X^2] Op[Y^2]", "positive semidefinite forms"),
+    "jensen": TrustedFact("phi(Op-average of X) <= Op-average of phi(X) for convex phi", "Jensen 1906"),
+    "geometric_sum": TrustedFact("(1 - q) sum_{j<n} q^j = 1 - q^n", "finite sums"),
+}
