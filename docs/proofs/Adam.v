@@ -140,16 +140,16 @@ Definition relative_step (d : nat) (h eps B : R) (v g : vec) : R :=
   sum d (fun i => (1 - beta2 h B) * g i ^ 2 / (eps + v_next h B v g i)).
 
 (** Step [descent] (theory, step 7). *)
-Lemma descent d alpha h eps Rg L rho F gradF M S x v B m p g :
-  0 < h -> 0 < alpha -> 0 < eps -> 0 <= L -> 0 < S ->
-  Rg ^ 2 <= M -> eps + M <= S ^ 2 ->
+Lemma descent d alpha h eps Rg L rho F gradF M root x v B m p g :
+  0 < h -> 0 < alpha -> 0 < eps -> 0 <= L -> 0 < root ->
+  Rg ^ 2 <= M -> eps + M <= root ^ 2 ->
   smooth d L F gradF ->
   (forall i, (i < d)%nat -> 0 <= v i <= M) ->
   0 < B -> distribution m p ->
   (forall i, (i < d)%nat -> mean m p (fun j => g j i) = gradF x i) ->
   (forall j, (j < m)%nat -> forall i, (i < d)%nat -> Rabs (g j i) <= Rg) ->
   0 <= rho -> (forall i, (i < d)%nat -> mean m p (fun j => g j i ^ 2) <= rho ^ 2) ->
-  alpha / (2 * S) * (sqrt (1 - beta2 h B) * norm_sq d (gradF x))
+  alpha / (2 * root) * (sqrt (1 - beta2 h B) * norm_sq d (gradF x))
   + mean m p (fun j => F (x_next alpha h eps B x v (g j)))
   <= F x + (2 * alpha * rho + L * alpha ^ 2 / 2)
            * mean m p (fun j => relative_step d h eps B v (g j)).
@@ -166,7 +166,7 @@ Proof.
     assert (0 <= (1 - b) * g j i ^ 2) by (apply Rmult_le_pos; lra). lra. }
   (* the smoothness inequality, averaged *)
   apply Rle_trans with
-    (alpha / (2 * S) * (s * sum d (fun i => gradF x i ^ 2))
+    (alpha / (2 * root) * (s * sum d (fun i => gradF x i ^ 2))
      + mean m p (fun j => F x
          + sum d (fun i => - (alpha * s)
                            * (gradF x i * g j i / sqrt (eps + (b * v i + (1 - b) * g j i ^ 2))))
@@ -185,7 +185,7 @@ Proof.
   rewrite !mean_plus, (mean_const m p (F x)), mean_scal, !mean_sum by exact Hd.
   (* one coordinate at a time *)
   assert (Hcoord : sum d (fun i =>
-      alpha / (2 * S) * s * gradF x i ^ 2
+      alpha / (2 * root) * s * gradF x i ^ 2
       + mean m p (fun j => - (alpha * s)
                   * (gradF x i * g j i / sqrt (eps + (b * v i + (1 - b) * g j i ^ 2)))))
     <= sum d (fun i => 2 * alpha * rho
@@ -195,7 +195,7 @@ Proof.
     { apply Rle_trans with (Rg ^ 2); [|exact HRM].
       rewrite <- (mean_const m p (Rg ^ 2)) by exact Hd. apply mean_le; [exact Hd|].
       intros j Hj. apply pow2_le_of_Rabs. apply Hg; assumption. }
-    assert (H1 := one_step m p (fun j => g j i) (gradF x i) eps (1 - b) (b * v i) rho M S).
+    assert (H1 := one_step m p (fun j => g j i) (gradF x i) eps (1 - b) (b * v i) rho M root).
     cbv beta in H1.
     assert (H := H1 Hd He ltac:(lra) ltac:(apply Rmult_le_pos; lra) Hrho (Hub i Hi) (Hmom i Hi)
                    ltac:(replace (1 - (1 - b)) with b by ring; apply Rmult_le_compat_l; lra)
@@ -211,11 +211,11 @@ Proof.
     rewrite <- Hss.
     assert (Has : 0 <= alpha * s) by (apply Rmult_le_pos; lra).
     apply (Rmult_le_compat_l (alpha * s)) in H; [|exact Has].
-    replace (alpha / (2 * S) * s * gradF x i ^ 2) with (alpha * s * (gradF x i ^ 2 / (2 * S)))
+    replace (alpha / (2 * root) * s * gradF x i ^ 2) with (alpha * s * (gradF x i ^ 2 / (2 * root)))
       by (field; lra).
     lra. }
   rewrite sum_plus, !sum_scal in Hcoord. rewrite Rmult_plus_distr_r.
-  rewrite <- (Rmult_assoc (alpha / (2 * S))).
+  rewrite <- (Rmult_assoc (alpha / (2 * root))).
   lra.
 Qed.
 
@@ -232,14 +232,14 @@ Fixpoint relative_sum (d : nat) (h eps : R) (coef : R -> R) (v : vec) (w : path)
 
 (** Step [telescope] (theory, step 10): the descent inequalities add up to the stopping
     time. *)
-Lemma telescope d alpha h eps Rg L rho F gradF Fstar M S :
-  0 < h -> 0 < alpha -> 0 < eps -> 0 <= L -> 0 < S ->
-  Rg ^ 2 <= M -> eps + M <= S ^ 2 ->
+Lemma telescope d alpha h eps Rg L rho F gradF Fstar M root :
+  0 < h -> 0 < alpha -> 0 < eps -> 0 <= L -> 0 < root ->
+  Rg ^ 2 <= M -> eps + M <= root ^ 2 ->
   smooth d L F gradF -> (forall x, Fstar <= F x) ->
   forall t x v,
   (forall i, (i < d)%nat -> 0 <= v i <= M) ->
   adam_run d alpha h eps Rg gradF x v t -> second_moments d rho t ->
-  alpha / (2 * S) * E t (weighted_gradients d alpha h eps gradF x v)
+  alpha / (2 * root) * E t (weighted_gradients d alpha h eps gradF x v)
   <= F x - Fstar
      + E t (relative_sum d h eps (fun B => 2 * alpha * rho B + L * alpha ^ 2 / 2) v).
 Proof.
@@ -247,7 +247,7 @@ Proof.
   induction t as [|B m p g next IH]; intros x v Hv Hrun Hmom.
   - simpl. specialize (HF x). lra.
   - simpl in Hrun, Hmom. destruct Hrun as (HB & Hd & Hub & Hn). destruct Hmom as (Hr0 & Hr2 & Hmom).
-    assert (Hdesc := descent d alpha h eps Rg L (rho B) F gradF M S x v B m p g
+    assert (Hdesc := descent d alpha h eps Rg L (rho B) F gradF M root x v B m p g
       Hh Ha He HL HS HRM HMS Hsm Hv HB Hd Hub (fun j Hj => proj1 (Hn j Hj)) Hr0 Hr2).
     simpl E.
     set (C := 2 * alpha * rho B + L * alpha ^ 2 / 2) in *.
@@ -264,7 +264,7 @@ Proof.
     2:{ intros j Hj. rewrite E_plus, E_const; [reflexivity|].
         destruct (Hn j Hj) as [_ Hrj]. exact (adam_run_probability _ _ _ _ _ _ _ _ _ Hrj). }
     rewrite !mean_plus, mean_const, mean_scal by exact Hd.
-    assert (Hrest : alpha / (2 * S) * mean m p W
+    assert (Hrest : alpha / (2 * root) * mean m p W
         <= mean m p (fun j => F (x_next alpha h eps B x v (g j))) - Fstar + mean m p Q).
     { rewrite <- mean_scal. rewrite <- (mean_const m p Fstar) at 1 by exact Hd.
       rewrite <- mean_minus, <- mean_plus. apply mean_le; [exact Hd|]. intros j Hj.
@@ -360,9 +360,9 @@ Proof.
   set (M := max_with (Rg ^ 2) d v0) in *.
   assert (HR2 := pow2_ge_0 Rg).
   destruct (sqrt_sq_pos (eps + M) ltac:(lra)) as [HS HSS].
-  set (S := sqrt (eps + M)) in *.
+  set (root := sqrt (eps + M)) in *.
   assert (Hp := adam_run_probability _ _ _ _ _ _ _ _ _ Hrun).
-  assert (Htel := telescope d alpha h eps Rg L (fun _ => Rg) F gradF Fstar M S
+  assert (Htel := telescope d alpha h eps Rg L (fun _ => Rg) F gradF Fstar M root
     Hh Ha He HL HS HM1 ltac:(lra) Hsm HF t x0 v0
     ltac:(intros i Hi; split; [apply Hv0 | apply HM2]; exact Hi) Hrun
     (adam_run_second_moments _ _ _ _ _ _ _ HR _ _ Hrun)).
@@ -384,12 +384,12 @@ Proof.
       ltac:(intros i Hi; assert (A := Rmax_l (v0 i) (Rg ^ 2)); assert (B := Rmax_r (v0 i) (Rg ^ 2));
             specialize (Hv0 i Hi); lra)).
     right. unfold Lam, Rdiv. ring. }
-  assert (H : alpha / (2 * S) * E t (weighted_gradients d alpha h eps gradF x0 v0)
+  assert (H : alpha / (2 * root) * E t (weighted_gradients d alpha h eps gradF x0 v0)
               <= F x0 - Fstar + C * (Lam + INR d * (ln 2 * (E t tokens / h)))) by lra.
-  apply (Rmult_le_compat_l (2 * S / alpha)) in H.
+  apply (Rmult_le_compat_l (2 * root / alpha)) in H.
   2:{ left. apply Rdiv_lt_0_compat; lra. }
   rewrite <- Rmult_assoc in H.
-  replace (2 * S / alpha * (alpha / (2 * S))) with 1 in H by (field; lra).
+  replace (2 * root / alpha * (alpha / (2 * root))) with 1 in H by (field; lra).
   rewrite Rmult_1_l in H. apply Rle_trans with (1 := H). right. unfold C. field. lra.
 Qed.
 

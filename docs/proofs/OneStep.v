@@ -162,12 +162,12 @@ Proof.
 Qed.
 
 (** Step [one_step] as it is used: [r^2] is any upper bound on the second moment in the
-    error term, [S] any upper bound on the predictable root. *)
-Lemma one_step m p g G eps c u r M S :
+    error term, [root] any upper bound on the predictable root. *)
+Lemma one_step m p g G eps c u r M root :
   distribution m p -> 0 < eps -> 0 <= c <= 1 -> 0 <= u -> 0 <= r ->
   mean m p g = G -> mean m p (fun j => g j ^ 2) <= r ^ 2 ->
-  u <= (1 - c) * M -> mean m p (fun j => g j ^ 2) <= M -> eps + M <= S ^ 2 -> 0 < S ->
-  G ^ 2 / (2 * S)
+  u <= (1 - c) * M -> mean m p (fun j => g j ^ 2) <= M -> eps + M <= root ^ 2 -> 0 < root ->
+  G ^ 2 / (2 * root)
   - 2 * sqrt c * r * mean m p (fun j => g j ^ 2 / (eps + (u + c * g j ^ 2)))
   <= mean m p (fun j => G * g j / sqrt (eps + (u + c * g j ^ 2))).
 Proof.
@@ -187,11 +187,11 @@ Proof.
   assert (Hcq : 0 <= c * q) by (apply Rmult_le_pos; assumption).
   assert (HcM : c * q <= c * M) by (apply Rmult_le_compat_l; assumption).
   assert (Hvt : 0 < eps + (u + c * q)) by lra.
-  assert (HQS : sqrt (eps + (u + c * q)) <= S).
-  { rewrite <- (sqrt_pow2 S) by lra. apply sqrt_le_1_alt. lra. }
+  assert (HQS : sqrt (eps + (u + c * q)) <= root).
+  { rewrite <- (sqrt_pow2 root) by lra. apply sqrt_le_1_alt. lra. }
   destruct (sqrt_sq_pos _ Hvt) as [HQ _].
   set (Q := sqrt (eps + (u + c * q))) in *.
-  assert (HG2 : G ^ 2 / (2 * S) <= G ^ 2 / (2 * Q)).
+  assert (HG2 : G ^ 2 / (2 * root) <= G ^ 2 / (2 * Q)).
   { apply Rmult_le_compat_l; [apply pow2_ge_0 | apply Rinv_le_contravar; lra]. }
   assert (Hm : 2 * sqrt c * sqrt q * X <= 2 * sqrt c * r * X).
   { apply Rmult_le_compat_r; [exact HX|]. apply Rmult_le_compat_l; [|exact Hsr].
