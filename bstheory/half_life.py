@@ -10,8 +10,8 @@ forgets half of its content after ``half_life`` tokens::
 Any unit may stand in for tokens as long as both arguments use the same one. Every function takes scalars or
 arrays (broadcast against each other); scalars give a Python ``float``, arrays give float64 arrays.
 
-Reference: Marek et al. 2025, arXiv 2507.07101, the half-life rule. Equation (3) keeps the kernel of the average exactly;
-it is not a claim about losses.
+Reference: Marek et al. 2025, arXiv 2507.07101, the half-life rule. Equation (3) keeps the kernel of the
+average exactly; it is not a claim about losses.
 """
 
 from __future__ import annotations
