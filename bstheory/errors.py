@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class InputError(ValueError):
     """A bad argument, file or configuration. The message says what was got, the rule, why, and what to do."""
@@ -22,3 +24,11 @@ def input_error(*, got: str, rule: str, do: str, why: str = "") -> InputError:
     """
     because = f", because {why}" if why else ""
     return InputError(f"Got {got}, but {rule}{because}. {do[:1].upper()}{do[1:]}.")
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """Start of a remedy for a misspelt name: ''use 'check' if that was meant, or ''; or empty."""
+    import difflib
+
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"use {close[0]!r} if that was meant, or " if close else ""

@@ -56,7 +56,11 @@ SIMPLE_ADAM = Reference(
 )
 
 
+def known() -> list[Reference]:
+    """All references of this module, in order."""
+    return [value for value in globals().values() if isinstance(value, Reference)]
+
+
 def cite(*references: Reference) -> str:
     """BibTeX of the given references; of all known ones when none is given."""
-    known = [value for value in globals().values() if isinstance(value, Reference)]
-    return "\n\n".join(reference.bibtex() for reference in (references or known))
+    return "\n\n".join(reference.bibtex() for reference in (references or known()))

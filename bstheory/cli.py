@@ -1,0 +1,106 @@
+"""The command line. The sub-command is decided first and only its module is imported: ``--help`` stays fast.
+
+Exit codes: 0 everything as declared, 1 a verdict is not as declared, 2 a mistake in what was given (one line
+on stderr), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import bstheory
+from bstheory.errors import InputError, input_error, suggestion
+
+
+class Command(NamedTuple):
+    """Where a sub-command lives. Its function takes the options and returns the exit code (None means 0)."""
+
+    module: str
+    function: str
+    summary: str
+
+
+# A new command is one line here. Its function's docstring is its --help; its module imports nothing heavy.
+COMMANDS: dict[str, Command] = {
+    "cite": Command("bstheory.commands", "cite", "BibTeX of the papers that theorems rest on"),
+}
+
+EXAMPLES = """\
+  bstheory check --quick                        the whole chain in about half a minute
+  bstheory check adam_token_half_life --json -  one theorem, machine-readable
+  bstheory derive adam_token_half_life          every step of the proof
+  bstheory COMMAND --help                       options of one command"""
+
+
+def usage() -> str:
+    """The text of ``bstheory --help``."""
+    width = max(map(len, COMMANDS))
+    rows = "\n".join(f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items())
+    return (
+        "usage: bstheory COMMAND [OPTIONS]\n\n"
+        "Theory and simulation of training with changing batch sizes.\n\n"
+        f"commands:\n{rows}\n\nexamples:\n{EXAMPLES}\n\n"
+        "options:\n"
+        "  -h, --help                                show this text\n"
+        "  --version                                 show the version\n"
+        "  --tyro-print-completion {bash,zsh,tcsh}   print a shell completion script\n\n"
+        "exit codes: 0 as declared, 1 a verdict is not as declared, 2 a mistake in the input, 130 interrupted"
+    )
+
+
+def load(name: str) -> Callable[..., Any]:
+    """Import the function behind a sub-command."""
+    command = COMMANDS[name]
+    return getattr(importlib.import_module(command.module), command.function)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of ``bstheory``; always leaves through ``SystemExit``."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = _dispatch(words)
+    except InputError as error:
+        print(f"bstheory: {error}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        print("bstheory: interrupted", file=sys.stderr)
+        code = 130
+    except BrokenPipeError:
+        # The reader (head, less) has gone; Python would complain once more when it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
+    sys.exit(code)
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if words else 2
+    if words[0] in ("-V", "--version"):
+        print(f"bstheory {bstheory.__version__}")
+        return 0
+    if os.environ.get("NO_COLOR"):
+        os.environ.setdefault("PYTHON_TYRO_ANSI_CODES", "False")
+    name, rest = words[0], words[1:]
+    if name.startswith("--tyro-"):
+        import tyro.extras
+
+        tyro.extras.subcommand_cli_from_dict(
+            {known: load(known) for known in COMMANDS}, prog="bstheory", args=words
+        )
+        return 0
+    if name not in COMMANDS:
+        raise input_error(
+            got=f"command {name!r}",
+            rule=f"the commands are {', '.join(COMMANDS)}",
+            do=f"{suggestion(name, COMMANDS)}run bstheory --help",
+        )
+    function = load(name)
+    import tyro
+
+    code = tyro.cli(function, prog=f"bstheory {name}", args=rest, config=(tyro.conf.FlagCreatePairsOff,))
+    return int(code or 0)

@@ -1,0 +1,98 @@
+"""The command line: the table of commands, exit codes, messages, completion."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import subprocess
+import sys
+
+import pytest
+
+from bstheory import cli
+
+
+def bstheory(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from bstheory.cli import main; main()", *words],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, **environment},
+    )
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_exists_and_explains_itself(name: str) -> None:
+    function = cli.load(name)
+    assert callable(function)
+    assert inspect.getdoc(function), f"{name} has no docstring, so no --help"
+    assert cli.COMMANDS[name].summary in cli.usage()
+
+
+def test_help_and_version() -> None:
+    done = bstheory("--help")
+    assert done.returncode == 0 and "commands:" in done.stdout and done.stderr == ""
+    assert bstheory("--version").stdout.startswith("bstheory ")
+    assert bstheory().returncode == 2
+
+
+def test_unknown_command_suggests_and_exits_2() -> None:
+    done = bstheory("cit")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "Got command 'cit'" in done.stderr and "use 'cite' if that was meant" in done.stderr.lower()
+
+
+def test_unknown_option_exits_2() -> None:
+    done = bstheory("cite", "--no-such-option")
+    assert done.returncode == 2 and "--no-such-option" in done.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_completion_knows_the_commands(shell: str) -> None:
+    done = bstheory("--tyro-print-completion", shell)
+    assert done.returncode == 0
+    assert all(name in done.stdout for name in cli.COMMANDS)
+
+
+def test_a_reader_that_leaves_early_is_not_an_error_message() -> None:
+    done = subprocess.run(
+        f'"{sys.executable}" -c "from bstheory.cli import main; main()" cite | head -1',
+        shell=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.startswith("@") and done.stderr == ""
+
+
+def test_cite() -> None:
+    done = bstheory("cite")
+    assert "2507.07101" in done.stdout and done.stdout.startswith("@")
+
+
+def test_no_color_is_honored(monkeypatch: pytest.MonkeyPatch) -> None:
+    pty = pytest.importorskip("pty")
+    seen = {}
+    for value in ("", "1"):
+        monkeypatch.setenv("NO_COLOR", value)
+        monkeypatch.setenv("TERM", "xterm")
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.execv(
+                sys.executable,
+                [sys.executable, "-c", "from bstheory.cli import main; main()", "cite", "--help"],
+            )
+        output = b""
+        while True:
+            try:
+                piece = os.read(terminal, 4096)
+            except OSError:
+                break
+            if not piece:
+                break
+            output += piece
+        os.waitpid(pid, 0)
+        seen[value] = output
+    assert b"\x1b[" in seen[""] and b"\x1b[" not in seen["1"]
