@@ -60,7 +60,6 @@ class Symbolic:
 
         self.sp = sympy
         self.pi, self.cos, self.sqrt = sympy.pi, sympy.cos, sympy.sqrt
-        self.floor, self.ceiling = sympy.floor, sympy.ceiling
         self.minimum, self.maximum = sympy.Min, sympy.Max
 
     def number(self, value: float) -> Any:
@@ -68,6 +67,19 @@ class Symbolic:
 
     def exp2(self, x: Any) -> Any:
         return self.sp.Integer(2) ** x
+
+    def _inside(self, function: Any, x: Any) -> Any:
+        # SymPy evaluates ceiling(Piecewise(integers) / n) as if it were an integer: round inside the pieces.
+        x = self.sp.piecewise_fold(x)
+        if isinstance(x, self.sp.Piecewise):
+            return self.sp.Piecewise(*[(function(value), condition) for value, condition in x.args])
+        return function(x)
+
+    def floor(self, x: Any) -> Any:
+        return self._inside(self.sp.floor, x)
+
+    def ceiling(self, x: Any) -> Any:
+        return self._inside(self.sp.ceiling, x)
 
     def expm1(self, x: Any) -> Any:
         return self.sp.exp(x) - 1
