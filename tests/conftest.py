@@ -1,4 +1,4 @@
-"""Hypothesis profiles: ``dev`` (default), ``ci`` (more, derandomized) and ``nightly``; HYPOTHESIS_PROFILE picks."""
+"""Hypothesis profiles: ``dev`` (default), ``ci`` (derandomized) and ``nightly``; HYPOTHESIS_PROFILE picks."""
 
 from __future__ import annotations
 
