@@ -16,7 +16,7 @@ _LAZY: dict[str, tuple[str, str | None]] = {
     "half_life_from_beta": ("bstheory.half_life", "half_life_from_beta"),
     "transfer_beta": ("bstheory.half_life", "transfer_beta"),
     "schedules": ("bstheory.schedules", None),
-    "theorems": ("bstheory.theory.theorems", None),
+    "theorems": ("bstheory.theory.library", None),
     "problems": ("bstheory.problems", None),
     "check": ("bstheory.checking", "check"),
     "recheck": ("bstheory.checking", "recheck"),

@@ -44,6 +44,9 @@ TRUSTED: dict[str, TrustedFact] = {
     "descent_lemma": TrustedFact(
         "F(y) <= F(x) + <grad F(x), y - x> + (L/2)|y - x|^2 for L-smooth F", "Nesterov 2004, Lemma 1.2.3"
     ),
+    "real_arithmetic": TrustedFact(
+        "an unsatisfiable system of polynomial constraints has no solution", "the z3 solver, nonlinear reals"
+    ),
     "cauchy_schwarz": TrustedFact("(Op[XY])^2 <= Op[X^2] Op[Y^2]", "positive semidefinite forms"),
     "jensen": TrustedFact("phi(Op-average of X) <= Op-average of phi(X) for convex phi", "Jensen 1906"),
     "geometric_sum": TrustedFact("(1 - q) sum_{j<n} q^j = 1 - q^n", "finite sums"),

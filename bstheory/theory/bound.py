@@ -78,11 +78,13 @@ class Bound:
             ``"counterexample"``.
         assumptions: the hypotheses.
         parameters: constants that ``evaluate`` takes.
-        derive: builds the derivation document (see ``theory.derivation``); None where the entry is a
-            prediction that nothing derives.
+        derive: builds the derivation (see ``theory.derivation``), or several of them by name; a part may
+            also be a ready document, e.g. an enclosure. None where the entry is a prediction.
         value: ``(constants, batch_size int64 [K]) -> Evaluation``.
         references: sources.
         notes: limits, in sentences.
+        check: for entries that no derivation establishes: returns their certificate.
+        declared: the verdict word that ``bstheory check`` expects.
     """
 
     slug: str
@@ -94,14 +96,36 @@ class Bound:
     kind: str
     assumptions: tuple[Assumption, ...]
     parameters: tuple[Parameter, ...]
-    derive: Callable[[], Any]
+    derive: Callable[[], Any] | None
     value: Callable[[Constants, Any], Evaluation]
     references: tuple[Reference, ...] = ()
     notes: tuple[str, ...] = ()
+    check: Callable[[], Any] | None = None
+    declared: str = "proved"
 
     def derivation(self) -> Any:
         """The derivation, built afresh; raises ``DerivationError`` where a step does not hold."""
+        if self.derive is None:
+            raise input_error(
+                got=f"a derivation of {self.slug}",
+                rule=f"it is a {self.kind}, which nothing derives",
+                do="see its notes",
+            )
         return self.derive()
+
+    def document(self) -> dict[str, Any]:
+        """Certificate document, plain JSON, for ``checking.recheck``."""
+        derived = self.derivation()
+        if not isinstance(derived, Mapping):
+            return derived.document()
+        parts = {
+            name: part if isinstance(part, Mapping) else part.document() for name, part in derived.items()
+        }
+        return {"format": 1, "kind": "parts", "slug": self.slug, "title": self.title, "parts": parts}
+
+    def latex(self) -> str:
+        """The statement, as LaTeX without delimiters."""
+        return self.statement_latex
 
     def evaluate(self, *, constants: Constants, schedule: Any = None) -> Evaluation:
         """Value of the right-hand side.

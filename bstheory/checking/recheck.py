@@ -1,0 +1,309 @@
+"""The independent checker: reads a certificate document and believes nothing in it.
+
+It imports nothing from ``bstheory.theory``. Every step of the document claims ``gap >= 0`` or ``gap == 0``
+for an expression ``gap``; the checker recomputes each claim from the steps it uses, by exact identities of
+rational functions, by signs that can be read off, or as an instance of a fact named in ``bstheory.trusted``.
+The grammar of documents is described in ``docs/certificates.md``.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bstheory.checking.rational import (
+    ExpressionError,
+    Field,
+    check_defined,
+    names,
+    parse,
+    sign,
+)
+from bstheory.checking.recheck_rules import REMOVES, Fact, Invalid, Rules
+from bstheory.trusted import TRUSTED
+
+INDICES = {"coordinate", "step", "draw"}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Report:
+    """Outcome of a recheck.
+
+    Attributes:
+        valid: whether every step follows.
+        reason: the failing step and its residual, where not valid.
+        rests_on: trusted facts and assumptions used.
+        steps: number of steps checked.
+        claim_hash: hash recomputed from the content.
+        establishes: ``"proved"`` or ``"enclosed"``, the weakest kind among the parts.
+    """
+
+    valid: bool
+    reason: str
+    rests_on: tuple[str, ...]
+    steps: int
+    claim_hash: str
+    establishes: str = "proved"
+
+
+def claim_hash(document: Mapping[str, Any]) -> str:
+    """Sha256 of the canonical JSON of what is claimed and how: symbols, chains, steps, claim."""
+    keys = ("format", "kind", "slug", "symbols", "chains", "steps", "claim", "claims", "parts")
+    content = {key: document.get(key) for key in keys}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def recheck_document(document: Mapping[str, Any]) -> Report:
+    """Check every step of a certificate document; never raises for a bad document, but reports it."""
+    checker = None
+    found = ""
+    try:
+        found = claim_hash(document)
+        kind = document.get("kind", "derivation")
+        if kind == "parts":
+            return recheck_parts(document, found)
+        if kind == "enclosure":
+            from bstheory.checking.enclosure import recheck_enclosure
+
+            return recheck_enclosure(document, found)
+        if kind != "derivation":
+            raise Invalid(f"kind {kind!r} is not derivation, enclosure or parts")
+        checker = Checker(document)
+        checker.run()
+        if document.get("claim_hash", found) != found:
+            raise Invalid(f"claim_hash is {document['claim_hash']}, but the content hashes to {found}")
+    except (Invalid, ExpressionError, KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
+        reason = f"missing entry {error}" if isinstance(error, KeyError) else str(error)
+        where = f"step {checker.current!r}: " if checker is not None and checker.current else ""
+        done = len(checker.facts) if checker is not None else 0
+        return Report(valid=False, reason=where + reason, rests_on=(), steps=done, claim_hash=found)
+    return Report(
+        valid=True,
+        reason="",
+        rests_on=tuple(sorted(checker.rests_on)),
+        steps=len(checker.facts),
+        claim_hash=found,
+    )
+
+
+def recheck_parts(document: Mapping[str, Any], found: str) -> Report:
+    """Several documents under one slug: all must check."""
+    reports = {name: recheck_document(part) for name, part in document["parts"].items()}
+    bad = [f"part {name}: {report.reason}" for name, report in reports.items() if not report.valid]
+    if document.get("claim_hash", found) != found:
+        bad.append(f"claim_hash is {document['claim_hash']}, but the content hashes to {found}")
+    kinds = {report.establishes for report in reports.values()}
+    return Report(
+        valid=bool(reports) and not bad,
+        reason="; ".join(bad) if reports else "no parts",
+        rests_on=tuple(sorted({fact for report in reports.values() for fact in report.rests_on})),
+        steps=sum(report.steps for report in reports.values()),
+        claim_hash=found,
+        establishes="enclosed" if "enclosed" in kinds else "proved",
+    )
+
+
+class Checker(Rules):
+    """Walks through a document once. State: the facts established so far."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        if document["format"] != 1:
+            raise Invalid(f"format {document['format']!r} is not 1")
+        self.document = document
+        self.symbols: Mapping[str, Any] = document["symbols"]
+        self.chains: Mapping[str, Any] = document.get("chains", {})
+        self.current = ""
+        self.field = Field(sorted(self.symbols))
+        self.signs = {name: entry["sign"] for name, entry in self.symbols.items()}
+        self.depends = {name: set(entry["depends"]) for name, entry in self.symbols.items()}
+        self.facts: dict[str, Fact] = {}
+        self.rests_on: set[str] = set()
+        self.check_symbols()
+        self.check_chains()
+
+    # Expressions -----------------------------------------------------------------------------------
+
+    def tree(self, text: str) -> ast.expr:
+        parsed = parse(text)
+        unknown = names(parsed) - set(self.symbols)
+        if unknown:
+            raise Invalid(f"undeclared symbols {sorted(unknown)} in {text!r}")
+        check_defined(parsed, self.signs)
+        return parsed
+
+    def value(self, text: str) -> tuple[Any, Any]:
+        return self.field.evaluate(self.tree(text))
+
+    def same(self, a: tuple[Any, Any], b: tuple[Any, Any], what: str) -> None:
+        difference = self.field.add(a, (-b[0], b[1]))
+        if difference[0] != self.field.zero:
+            raise Invalid(f"{what}: left over ({difference[0]})/({difference[1]})")
+
+    def dependence(self, text: str) -> set[str]:
+        return set().union(*(self.depends[name] for name in names(self.tree(text))), set())
+
+    def nonnegative(self, text: str, what: str) -> None:
+        if sign(self.tree(text), self.signs) == "unknown":
+            raise Invalid(f"{what} {text!r} is not visibly nonnegative")
+
+    def substituted(self, text: str, replace: Mapping[str, str]) -> tuple[Any, Any]:
+        """Value of ``text`` after replacing symbols by expressions."""
+
+        class Replacer(ast.NodeTransformer):
+            def visit_Name(self, node: ast.Name) -> ast.expr:
+                return parse(replace[node.id]) if node.id in replace else node
+
+        return self.field.evaluate(Replacer().visit(self.tree(text)))
+
+    def definition(self, symbol: str, op: str) -> Any:
+        found = self.symbols[symbol].get("definition") or {}
+        if found.get("op") != op:
+            raise Invalid(f"symbol {symbol!r} is not defined as {op}")
+        return found["of"]
+
+    # Symbols ---------------------------------------------------------------------------------------
+
+    def check_symbols(self) -> None:
+        """Signs and index dependence of defined symbols must follow from their definitions."""
+        order = list(self.symbols)
+        for position, name in enumerate(order):
+            entry = self.symbols[name]
+            self.current = f"symbol {name}"
+            if entry["sign"] not in ("positive", "nonnegative", "real"):
+                raise Invalid(f"sign {entry['sign']!r} is unknown")
+            if not self.depends[name] <= INDICES or (
+                "draw" in self.depends[name] and "step" not in self.depends[name]
+            ):
+                raise Invalid("depends lists coordinate, step, draw, and draw implies step")
+            if entry.get("definition") is None:
+                continue
+            op, of = entry["definition"]["op"], entry["definition"]["of"]
+            parts = list(of) if op == "max" else [of]
+            used = set().union(*(names(self.tree(part)) for part in parts))
+            later = used - set(order[:position])
+            if later:
+                raise Invalid(f"defined by symbols that come later: {sorted(later)}")
+            inherited = set().union(*(self.dependence(part) for part in parts))
+            if op == "steps" and "coordinate" in inherited:
+                raise Invalid("a sum over steps may not have a free coordinate")
+            if self.depends[name] != inherited - REMOVES.get(op, set()):
+                raise Invalid(f"depends must be {sorted(inherited - REMOVES.get(op, set()))}")
+            if op == "root" and sign(self.tree(of), self.signs) == "unknown":
+                raise Invalid(f"a root of {of!r}, which is not visibly nonnegative")
+            if not self.sign_follows(entry["sign"], op, parts):
+                raise Invalid(f"sign {entry['sign']!r} does not follow from its definition")
+        self.current = ""
+
+    def sign_follows(self, claimed: str, op: str, parts: list[str]) -> bool:
+        if claimed == "real":
+            return op in {"equals", "root", "log", "power_of_two", "absolute", "max", *REMOVES}
+        found = [sign(self.tree(part), self.signs) for part in parts]
+        known = {
+            "equals": found[0],
+            "root": "positive" if found[0] == "positive" else "nonnegative",
+            "power_of_two": "positive",
+            "absolute": "positive" if found[0] == "positive" else "nonnegative",
+            "max": next((s for s in ("positive", "nonnegative") if s in found), "unknown"),
+            "mean": found[0],
+            "coordinates": found[0],
+            # The number of steps may be zero, so a sum over steps is only nonnegative.
+            "steps": "nonnegative" if found[0] == "positive" else found[0],
+            "log": self.log_sign(parts[0]),
+        }[op]
+        return known == "positive" or known == claimed
+
+    @staticmethod
+    def log_sign(text: str) -> str:
+        return "positive" if text.strip().isdigit() and int(text) >= 2 else "unknown"
+
+    def check_chains(self) -> None:
+        """A chain is a state that a step advances: its value before, after, at the start and at the end.
+
+        A chain between symbols without definition says what the iteration is. A chain between defined
+        symbols must follow from those: the same definition, one step later.
+        """
+        for name, chain in self.chains.items():
+            self.current = f"chain {name}"
+            before, after = chain["previous"], chain["next"]
+            if "draw" in self.depends[before] or "step" not in self.depends[before] & self.depends[after]:
+                raise Invalid("the previous value depends on the step but not on its draw")
+            for key in ("start", "end"):
+                if key in chain and self.dependence(chain[key]) & {"step", "draw"}:
+                    raise Invalid(f"the {key} value may not depend on the step")
+            if "end" in chain and self.symbols[chain["end"]].get("definition"):
+                raise Invalid("the end value has no other definition")
+            definition = self.symbols[before].get("definition")
+            if definition is None:
+                if self.symbols[after].get("definition") is not None:
+                    raise Invalid("a defined symbol cannot follow one without definition")
+                continue
+            self.follows(definition, chain)
+        self.current = ""
+
+    def follows(self, definition: Mapping[str, Any], chain: Mapping[str, str]) -> None:
+        op, of = definition["op"], definition["of"]
+        moving = {n for n in names(self.tree(of)) if "step" in self.depends[n]}
+        states = {c["previous"]: c for c in self.chains.values() if c["previous"] in moving}
+        if moving - set(states):
+            raise Invalid(f"{sorted(moving - set(states))} change with the step and are not chains")
+        advanced = self.substituted(of, {n: c["next"] for n, c in states.items()})
+        initial = self.substituted(of, {n: f"({c['start']})" for n, c in states.items()})
+        self.same(
+            self.value(self.definition(chain["next"], op)), advanced, "the next value is defined otherwise"
+        )
+        self.same(self.value(self.definition(chain["start"], op)), initial, "the start is defined otherwise")
+
+    # Steps -----------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        rules: dict[str, Callable[[Mapping[str, Any]], tuple[tuple[Any, Any], bool, frozenset[str]]]] = {
+            name.removeprefix("step_"): getattr(self, name) for name in dir(self) if name.startswith("step_")
+        }
+        for step in self.document["steps"]:
+            self.current = step["name"]
+            if step["name"] in self.facts:
+                raise Invalid("the name is used twice")
+            if step["kind"] not in rules:
+                raise Invalid(f"kind {step['kind']!r} is not in the language")
+            if step["relation"] not in (">=", "=="):
+                raise Invalid(f"relation {step['relation']!r} is neither >= nor ==")
+            tree = self.tree(step["gap"])
+            stated = self.field.evaluate(tree)
+            value, equality, still_open = rules[step["kind"]](step)
+            self.same(stated, value, "the stated gap is not what the step gives")
+            if step["relation"] == "==" and not equality:
+                raise Invalid("only an inequality follows, but an equality is stated")
+            self.facts[step["name"]] = Fact(
+                tree=tree, value=stated, equality=step["relation"] == "==", open=still_open
+            )
+        claim = self.document["claim"]
+        self.current = "claim"
+        final = self.fact(claim["fact"])
+        if final.open:
+            raise Invalid(f"the claim still rests on open hypotheses {sorted(final.open)}")
+        right = self.value(claim["rhs"])
+        left = self.value(claim["lhs"])
+        self.same(final.value, self.field.add(right, (-left[0], left[1])), "rhs - lhs is not the final gap")
+        self.current = ""
+
+    def fact(self, name: str) -> Fact:
+        if name not in self.facts:
+            raise Invalid(f"uses {name!r}, which is not established before it")
+        return self.facts[name]
+
+    def closed(self, name: str) -> Fact:
+        fact = self.fact(name)
+        if fact.open:
+            raise Invalid(f"{name!r} still rests on open hypotheses {sorted(fact.open)}")
+        return fact
+
+    def trust(self, *facts: str) -> None:
+        unknown = set(facts) - set(TRUSTED)
+        if unknown:
+            raise Invalid(f"{sorted(unknown)} are not in the trusted base")
+        self.rests_on.update(facts)
