@@ -28,8 +28,8 @@ def check(bound: Any) -> Certificate:
         bound: a ``Bound``.
 
     Returns:
-        A certificate: ``proved`` (or ``enclosed``) where the document checks, ``invalid`` with the failing step
-        and what is left over where it does not. A bound that brings its own ``check`` is checked by that.
+        A certificate: ``proved`` (or ``enclosed``) where the document checks; ``invalid``, with the failing
+        step and what is left over, where it does not. A bound with its own ``check`` is checked by that.
     """
     from bstheory.theory.derivation import DerivationError
 
