@@ -1,1 +1,9 @@
-"""Objectives with published constants."""
+"""Objectives with published constants; each module proves or constructs the constants it publishes."""
+
+from __future__ import annotations
+
+from bstheory.problems.cosine import cosine_sum
+from bstheory.problems.noisy_quadratic import noisy_quadratic
+from bstheory.problems.problem import Constant, Problem
+
+__all__ = ["Constant", "Problem", "cosine_sum", "noisy_quadratic"]

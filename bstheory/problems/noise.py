@@ -1,0 +1,67 @@
+"""Laws of the batch-mean noise that the problems and the fused kernels share.
+
+Every law is given for one coordinate of the *mean over B samples*, as ``sigma / sqrt(B) * z`` with E z = 0
+and E z^2 = 1:
+
+- ``gaussian``: z ~ N(0, 1). The exact law of a mean of B Gaussian samples.
+- ``two_point``: z = +1 or -1 with probability 1/2. NOT the law of a mean of B two-point samples (that one is
+  binomial); it is one more law of variance sigma^2 / B, bounded by sigma / sqrt(B), which is what the
+  bounded- gradient theorems need, and the worst symmetric one for the fourth moment from below (z^4 = 1).
+- ``none``: z = 0.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bstheory.errors import input_error
+
+NOISE_LAWS = ("none", "gaussian", "two_point")
+
+
+def check_noise_law(law: str) -> str:
+    """``law`` itself; raises :class:`~bstheory.errors.InputError` when there is no such law."""
+    if law not in NOISE_LAWS:
+        raise input_error(
+            got=f"noise_law={law!r}", rule=f"the laws are {', '.join(NOISE_LAWS)}", do="pass one of these"
+        )
+    return law
+
+
+def standard_noise(law: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Draw ``z`` of the given shape, float64, with mean 0 and variance 1 (0 for ``none``)."""
+    check_noise_law(law)
+    if law == "gaussian":
+        return rng.standard_normal(shape)
+    if law == "two_point":
+        return 1.0 - 2.0 * rng.integers(0, 2, size=shape)
+    return np.zeros(shape)
+
+
+def check_batch_size(batch_size: int) -> int:
+    """``batch_size`` as an int of at least 1."""
+    if int(batch_size) != batch_size or batch_size < 1:
+        raise input_error(
+            got=f"batch_size={batch_size!r}",
+            rule="a batch is a whole number of at least 1 sample",
+            do="pass an integer >= 1",
+        )
+    return int(batch_size)
+
+
+def vector(name: str, value: object, dim: int, *, positive: bool = False) -> np.ndarray:
+    """``value`` broadcast to float64 ``[dim]``, checked to be finite and non-negative (or positive)."""
+    array = np.asarray(value, dtype=np.float64)
+    if array.ndim > 1 or (array.ndim == 1 and array.shape[0] != dim):
+        raise input_error(
+            got=f"{name} of shape {array.shape}",
+            rule=f"it is a number or a vector of the {dim} coordinates",
+            do="pass one value per coordinate",
+        )
+    if not np.all(np.isfinite(array)) or np.any(array <= 0 if positive else array < 0):
+        raise input_error(
+            got=f"{name} with smallest value {array.min()!r}",
+            rule=f"its values are finite and {'positive' if positive else 'non-negative'}",
+            do="correct the values",
+        )
+    return np.broadcast_to(array, (dim,)).copy()

@@ -1,0 +1,203 @@
+"""Driver of the fused kernels: chunks, threads, records, divergence. Configurations x seeds x coordinates."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from bstheory.errors import input_error
+from bstheory.problems.problem import Problem
+from bstheory.simulation import kernels
+from bstheory.simulation.generator import padded, seed_stream
+from bstheory.simulation.optimizers import Adam, HeavyBall, Optimizer, coefficients
+
+Array = np.ndarray
+
+CHUNK = 2048  # steps whose coefficients exist at once; state and scratch do not depend on the number of steps
+TILE_BYTES = 65536  # noise kept at once: half of a second-level cache share
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Paths:
+    """Measurements of C configurations x S seeds at T records.
+
+    Attributes:
+        steps: int64 [T], steps completed at each record, the first is 0.
+        series: name -> float64 [C, S, T]: ``loss``, ``sq_gradient`` (||grad F||^2), and when asked for,
+            cumulative ``weighted_sq_gradient``, ``weighted_l1_gradient``. After a divergence the values are
+            +inf.
+        weight: float64 [C, T], cumulative weights.
+        diverged: int64 [C, S], the step at which a path left the range of numbers, else -1.
+        x: final points, float64 [C, S, d].
+    """
+
+    steps: Array
+    series: dict[str, Array]
+    weight: Array
+    diverged: Array
+    x: Array
+
+
+def kernel_ids(optimizer: Optimizer) -> tuple[int, bool]:
+    """``(optimizer id, eps inside the root)`` of the fused kernels."""
+    name = optimizer.name
+    if isinstance(optimizer, HeavyBall) and optimizer.nesterov:
+        name = "nesterov"
+    if isinstance(optimizer, Adam) and optimizer.beta1 == 0.0:
+        name = "rmsprop"
+    return kernels.OPTIMIZERS[name], getattr(optimizer, "eps_placement", "inside") == "inside"
+
+
+def monte_carlo(
+    problem: Problem,
+    optimizers: Sequence[Optimizer],
+    batch_sizes: Sequence[Array],
+    *,
+    seeds: Sequence[int],
+    record_steps: Array | None = None,
+    shared_noise: bool = True,
+    sums: bool = True,
+    dtype: type = np.float64,
+    threads: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> Paths:
+    """Simulate C configurations with the same kind of optimizer for the same number of steps.
+
+    Args:
+        problem: a problem with a fused kernel (``params["kernel"]``).
+        optimizers: C descriptions of one class.
+        batch_sizes: C integer vectors [K].
+        seeds: S seeds; each owns a random stream that depends on nothing else.
+        record_steps: increasing steps in 0..K at which to record; default ``[0, K]``.
+        shared_noise: the configurations of one seed see the same noise (common random numbers).
+        sums: accumulate the weighted gradient norms along the path.
+        dtype: numpy.float64 or numpy.float32 (accumulators are float64 either way).
+        threads: worker threads; results do not depend on it.
+        progress: called with the number of steps completed.
+
+    Raises:
+        InputError: mixed optimizer classes, unequal lengths, no fused kernel for the problem.
+    """
+    kernel = problem.params.get("kernel")
+    if kernel not in kernels.PROBLEMS:
+        raise input_error(
+            got=f"problem {problem.name!r} with kernel {kernel!r}",
+            rule=f"the fused engine knows {sorted(kernels.PROBLEMS)}",
+            do="use bstheory.simulation.reference for it",
+        )
+    if len(optimizers) != len(batch_sizes) or not optimizers:
+        raise input_error(
+            got=f"{len(optimizers)} optimizers and {len(batch_sizes)} schedules",
+            rule="there is one schedule per optimizer and at least one",
+            do="pass equally many",
+        )
+    ids = {kernel_ids(o) for o in optimizers}
+    lengths = {len(b) for b in batch_sizes}
+    if len(ids) != 1 or len(lengths) != 1:
+        raise input_error(
+            got=f"kernel kinds {sorted(ids)} and step counts {sorted(lengths)}",
+            rule="one call simulates one kind of optimizer for one number of steps",
+            do="call once per kind and length",
+        )
+    (optimizer_id, inside), num_steps = ids.pop(), lengths.pop()
+    records = _records(record_steps, num_steps)
+
+    C, S, d = len(optimizers), len(seeds), problem.dim
+    x = np.empty((C, S, d), dtype)
+    x[:] = problem.x0
+    m = np.zeros_like(x)
+    v = np.empty_like(x)
+    v[:] = np.array([getattr(o, "v0", 0.0) for o in optimizers])[:, None, None]
+    streams = np.empty((1 if shared_noise else C, S, 4, 16), np.uint32)
+    for c in range(len(streams)):
+        for s, seed in enumerate(seeds):
+            seed_stream(streams[c, s], np.uint64(int(seed) % 2**64), np.uint64(c))
+    totals = np.zeros((C, S, len(kernels.SUMS)))
+    diverged = np.full((C, S), -1, np.int64)
+    curvature = np.asarray(problem.params.get("curvature", np.ones(d)), dtype)
+    sigma = np.asarray(problem.params["noise"], dtype)
+    law = kernels.LAWS[problem.params["noise_law"]]
+    limit = dtype(np.sqrt(np.finfo(dtype).max) / 1e3)
+    shape = (C, S, len(records))
+    names = ("loss", "sq_gradient", *(kernels.SUMS if sums else ()))
+    series = {name: np.full(shape, np.inf) for name in names}
+    weight, weight_now = np.zeros((C, len(records))), np.zeros(C)
+
+    row = padded(d)
+    workers = max(1, min(threads, S))
+    bounds = np.linspace(0, S, workers + 1).astype(int)
+    tile = max(1, TILE_BYTES // (row * x.itemsize))
+    scratch = [(np.zeros((tile, row), dtype), np.empty(d, dtype)) for _ in range(workers)]
+    carried = [(0.0, 0.0)] * C
+
+    def note(index: int) -> None:
+        alive = diverged < 0
+        point = x.astype(np.float64)
+        series["loss"][..., index] = np.where(alive, problem.loss(point), np.inf)
+        gradient = problem.full_gradient(point)
+        series["sq_gradient"][..., index] = np.where(alive, np.sum(gradient**2, axis=-1), np.inf)
+        if sums:
+            for j, name in enumerate(kernels.SUMS):
+                series[name][..., index] = np.where(alive, totals[..., j], np.inf)
+        weight[:, index] = weight_now
+
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool, np.errstate(over="ignore", invalid="ignore"):
+        done = 0
+        for index, target in enumerate(records):
+            while done < target:
+                stop = min(done + CHUNK, int(target))
+                tables = []
+                for c, optimizer in enumerate(optimizers):
+                    table, carried[c] = coefficients(
+                        optimizer, batch_sizes[c][done:stop], first_step=done, carried=carried[c]
+                    )
+                    weight_now[c] += table[:, kernels.INDEX["weight"]].sum()
+                    tables.append(table)
+                stacked = np.stack(tables).astype(dtype)
+                jobs = [
+                    pool.submit(
+                        kernels.advance,
+                        kernels.PROBLEMS[kernel],
+                        optimizer_id,
+                        inside,
+                        law,
+                        shared_noise,
+                        bounds[w],
+                        bounds[w + 1],
+                        done,
+                        x,
+                        m,
+                        v,
+                        stacked,
+                        curvature,
+                        sigma,
+                        streams,
+                        totals,
+                        sums,
+                        diverged,
+                        limit,
+                        *scratch[w],
+                    )
+                    for w in range(workers)
+                ]
+                for job in jobs:
+                    job.result()
+                done = stop
+                if progress is not None:
+                    progress(done)
+            note(index)
+    return Paths(steps=records, series=series, weight=weight, diverged=diverged, x=x.astype(np.float64))
+
+
+def _records(record_steps: Array | None, num_steps: int) -> Array:
+    records = np.array([0, num_steps] if record_steps is None else record_steps, dtype=np.int64)
+    if records.size == 0 or np.any(np.diff(records) <= 0) or records[0] < 0 or records[-1] > num_steps:
+        raise input_error(
+            got=f"record_steps from {records[:1]} to {records[-1:]}",
+            rule=f"records increase strictly within 0..{num_steps}",
+            do="sort them and drop repeats",
+        )
+    return records

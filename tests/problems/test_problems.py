@@ -1,0 +1,103 @@
+"""Every constant a problem publishes, checked against the functions it publishes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bstheory.errors import InputError
+from bstheory.problems import cosine_sum, noisy_quadratic
+from bstheory.problems.problem import Problem
+
+PROBLEMS = [
+    noisy_quadratic([2.0, 0.5, 0.1], [0.3, 0.2, 0.1], x0=[1.0, -2.0, 0.5]),
+    noisy_quadratic([1.0, 3.0], 0.7, noise_law="two_point"),
+    cosine_sum(dim=5, noise_scale=0.5),
+    cosine_sum(dim=3, noise_scale=0.25, noise_law="gaussian"),
+    cosine_sum(dim=2, noise_scale=0.0, noise_law="none"),
+]
+
+
+@pytest.mark.parametrize("problem", PROBLEMS, ids=lambda p: p.name)
+class TestConstants:
+    def test_gradient_is_the_derivative_of_the_loss(self, problem: Problem) -> None:
+        rng = np.random.default_rng(0)
+        for _ in range(5):
+            x = rng.normal(size=problem.dim)
+            step = 1e-6
+            numeric = [
+                (problem.loss(x + step * e) - problem.loss(x - step * e)) / (2 * step)
+                for e in np.eye(problem.dim)
+            ]
+            # central difference: step^2 / 6 times the third derivative, plus rounding 1e-16 / step
+            np.testing.assert_allclose(problem.full_gradient(x), numeric, atol=1e-8)
+
+    def test_smoothness_and_lower_bound(self, problem: Problem) -> None:
+        rng = np.random.default_rng(1)
+        x, y = rng.normal(scale=3, size=(2, 2000, problem.dim))
+        change = np.linalg.norm(problem.full_gradient(x) - problem.full_gradient(y), axis=-1)
+        assert np.all(change <= problem.value("L") * np.linalg.norm(x - y, axis=-1) * (1 + 1e-12))
+        assert np.all(problem.loss(x) >= problem.value("F_star"))
+
+    def test_noise_is_unbiased_with_the_published_variance(self, problem: Problem) -> None:
+        rng, batch, draws = np.random.default_rng(2), 4, 40_000
+        x = problem.x0
+        noise = np.array([problem.gradient(x, batch, rng) for _ in range(draws)]) - problem.full_gradient(x)
+        total = problem.value("sigma_sq") / batch
+        # five standard errors; the variance of a squared Gaussian is 2, of a squared sign 0
+        assert np.all(np.abs(noise.mean(axis=0)) <= 5 * np.sqrt(total / draws) + 1e-15)
+        assert abs(np.sum(noise**2, axis=1).mean() - total) <= 5 * total * np.sqrt(2 / draws) + 1e-15
+
+    def test_bounded_gradients_where_claimed(self, problem: Problem) -> None:
+        if "R" not in problem.constants:
+            pytest.skip("this problem publishes no R")
+        rng = np.random.default_rng(3)
+        for batch in (1, 3):
+            for _ in range(2000):
+                x = rng.uniform(-10, 10, size=problem.dim)
+                assert np.max(np.abs(problem.gradient(x, batch, rng))) <= problem.value("R")
+
+    def test_initial_gap(self, problem: Problem) -> None:
+        gap = problem.loss(problem.x0) - problem.value("F_star")
+        assert problem.value("Delta") == pytest.approx(gap, rel=1e-14)
+
+
+def test_gaussian_cosine_publishes_no_bound() -> None:
+    assert "R" not in cosine_sum(dim=2, noise_scale=1.0, noise_law="gaussian").constants
+
+
+@given(st.lists(st.floats(0.01, 100), min_size=1, max_size=8), st.floats(0, 10))
+@settings(max_examples=50, deadline=None)
+def test_quadratic_constants_for_drawn_spectra(spectrum: list[float], noise: float) -> None:
+    problem = noisy_quadratic(spectrum, noise)
+    assert problem.value("L") == max(spectrum)
+    assert problem.value("mu") == min(spectrum)
+    assert problem.value("sigma_sq") == pytest.approx(len(spectrum) * noise**2)
+    x = np.linspace(-1, 1, len(spectrum))
+    gradient = problem.full_gradient(x)
+    assert np.sum(gradient**2) >= 2 * problem.value("mu") * problem.loss(x) * (1 - 1e-12)
+
+
+INVALID = [
+    (lambda: noisy_quadratic([], 0.1), "at least one"),
+    (lambda: noisy_quadratic([1.0, -1.0], 0.1), "positive"),
+    (lambda: noisy_quadratic([1.0], -0.1), "non-negative"),
+    (lambda: noisy_quadratic([1.0, 1.0], [0.1, 0.1, 0.1]), "2 coordinates"),
+    (lambda: noisy_quadratic([1.0], 0.1, noise_law="cauchy"), "cauchy"),
+    (lambda: noisy_quadratic([1.0], 0.1, x0=float("nan")), "finite point"),
+    (lambda: cosine_sum(dim=0, noise_scale=0.1), "dim=0"),
+    (lambda: cosine_sum(dim=2, noise_scale=float("inf")), "finite"),
+    (lambda: cosine_sum(dim=2, noise_scale=0.1, noise_law="student"), "student"),
+    (
+        lambda: cosine_sum(dim=1, noise_scale=0.1).gradient(np.zeros(1), 0, np.random.default_rng(0)),
+        "batch_size=0",
+    ),
+]
+
+
+@pytest.mark.parametrize("make, message", INVALID)
+def test_invalid_arguments(make, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make()
