@@ -89,8 +89,7 @@ def compare(bound: Bound, run: Run, *, level: float = 0.99) -> Comparison:
     """Confront a bound with a run, evaluating it from ``run.config`` alone at every record.
 
     1. Every assumption is audited; one that fails makes the bound ``inapplicable`` here, one that nothing
-    decides
-       leaves the comparison ``undecided``.
+       decides leaves the comparison ``undecided``.
     2. At each of the T records the mean over seeds gets a lower and an upper confidence limit, each at error
        (1 - level) / (2 T), so that all hold together with probability ``level`` (Bonferroni).
     3. An upper bound is ``refuted`` if a lower limit exceeds it, and ``consistent`` otherwise. An identity is
@@ -238,7 +237,7 @@ def _limits(samples: np.ndarray, trivial: np.ndarray, ranged: bool, level: float
         return (
             lower,
             upper,
-            "betting confidence limits for a variable in [0, d R^2 W], valid at any sample size",
+            "betting limits for a variable in [0, d R^2 W], valid at any sample size",
         )
     from scipy import stats
 

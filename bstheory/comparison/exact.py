@@ -56,10 +56,12 @@ def compare_exact(problem: Problem, run: Run, *, level: float = 0.99) -> Compari
     h = np.asarray(problem.params["curvature"], dtype=np.float64)
     second = exact_second_moments(problem, run)[steps[records]]  # [T, d]
     mean_squared = exact_second_moments(problem, run, noise=False)[steps[records]]
-    variance = np.maximum(second - mean_squared, 0.0)  # nonnegative exactly; the difference may round below zero
+    # Nonnegative in exact arithmetic; the difference may round below zero.
+    variance = np.maximum(second - mean_squared, 0.0)
     expected = 0.5 * second @ h
     weight = 0.5 * h * variance
-    spread = (weight**2 + 0.5 * h**2 * variance * mean_squared).sum(axis=1)  # V: a^2 2 (m/s)^2 = h^2 s^2 m^2 / 2
+    # The second term is 2 a^2 (m/s)^2 written without dividing by s.
+    spread = (weight**2 + 0.5 * h**2 * variance * mean_squared).sum(axis=1)
     n, x = len(run.seeds), np.log(2 * len(records) / (1.0 - level))
     half = 2.0 * np.sqrt(spread * x / n)
     top = half + 2.0 * weight.max(axis=1) * x / n
@@ -68,8 +70,7 @@ def compare_exact(problem: Problem, run: Run, *, level: float = 0.99) -> Compari
     tokens = np.asarray(run.tokens)[records]
     # Rounding of K steps: a relative 1e-9 of the loss is far above it and far below any noise.
     slack = 1e-9 * expected
-    # The statement "measured in [E - half, E + top]" read as limits for the expectation around the
-    # measurement.
+    # "measured in [E - half, E + top]", read as limits for the expectation around the measurement
     lower, upper = measured - top - slack, measured + half + slack
     against = ~((lower <= expected) & (expected <= upper))  # also true where the measurement is not finite
     z = (measured - expected) / np.sqrt(2.0 * spread / n)
@@ -80,16 +81,20 @@ def compare_exact(problem: Problem, run: Run, *, level: float = 0.99) -> Compari
             f"{expected[k]:.9g}, {z[k]:+.1f} standard errors away"
         )
     else:
-        reason = f"all {len(records)} records agree; the largest deviation is {np.abs(z).max():.2f} standard errors"
+        deviation = float(np.abs(z).max())
+        reason = f"all {len(records)} records agree; the largest deviation is {deviation:.2f} standard errors"
     return Comparison(
         **common,
         verdict=Verdict.REFUTED if against.any() else Verdict.CONSISTENT,
         reason=reason,
-        method="exact recursion and the exact law of the paths (weighted noncentral chi-squares), Birgé's
-        inequality; " f"{n} seeds, {len(records)} records, simultaneous level {level:g}",
-        measured=float(measured[-1]), interval=(float(lower[-1]), float(upper[-1])),
-        value=float(expected[-1]), trivial_value=float(problem.value("Delta")), ratio=float(measured[-1] /
-        expected[-1]), curves={
+        method="exact recursion; paths are weighted noncentral chi-squares, Birgé's inequality; "
+        f"{n} seeds, {len(records)} records, simultaneous level {level:g}",
+        measured=float(measured[-1]),
+        interval=(float(lower[-1]), float(upper[-1])),
+        value=float(expected[-1]),
+        trivial_value=float(problem.value("Delta")),
+        ratio=float(measured[-1] / expected[-1]),
+        curves={
             "tokens": tokens,
             "steps": steps[records],
             "measured": measured,
@@ -109,7 +114,7 @@ def exact_second_moments(problem: Problem, run: Run, *, noise: bool = True) -> n
     path.
     """
     from bstheory.simulation import heavy_ball_moments, sgd_moments
-    from bstheory.simulation.optimizers import COLUMNS, HeavyBall, SGD, coefficients
+    from bstheory.simulation.optimizers import COLUMNS, SGD, HeavyBall, coefficients
 
     kind = {"sgd": SGD, "heavy_ball": HeavyBall}[run.config["algorithm"]["name"]]
     optimizer = kind(**{key: v for key, v in run.config["algorithm"].items() if key != "name"})
@@ -134,7 +139,7 @@ def _slug(problem: Problem, run: Run) -> str:
     if problem.name != "noisy_quadratic" or slug is None or not plain:
         raise input_error(
             got=f"{algorithm['name']} on {problem.name}",
-            rule="the exact recursions cover SGD and heavy ball (sum convention, no decay) on the noisy quadratic",
+            rule="the exact recursions cover SGD and heavy ball (sum convention) on the noisy quadratic",
             do="compare a bound instead",
         )
     return slug
