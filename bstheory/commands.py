@@ -33,7 +33,7 @@ def cite(slug: Words = (), *, json: str | None = None) -> int:
 
     chosen = references.known()
     if slug:
-        from bstheory.theory.theorems import get
+        from bstheory.theory.library import get
 
         chosen = list(dict.fromkeys(reference for name in slug for reference in get(name).references))
     if json is not None:

@@ -14,7 +14,7 @@ LAWS = {
     "narrow": (lambda rng, n: 0.3 + 0.01 * (rng.random(n) - 0.5), 0.3),
     "nearly full": (lambda rng, n: 1.0 - (rng.random(n) < 0.02), 0.98),
 }
-REPEATS = 2000
+REPEATS = 500
 
 
 @pytest.mark.parametrize("law", LAWS)
