@@ -49,5 +49,10 @@ TRUSTED: dict[str, TrustedFact] = {
     ),
     "cauchy_schwarz": TrustedFact("(Op[XY])^2 <= Op[X^2] Op[Y^2]", "positive semidefinite forms"),
     "jensen": TrustedFact("phi(Op-average of X) <= Op-average of phi(X) for convex phi", "Jensen 1906"),
+    "interval_arithmetic": TrustedFact(
+        "a ball computed by Arb contains the exact value, acb_calc encloses integrals of functions analytic "
+        "where it verified that; intermediate and mean value theorems; int_A^oo y^-p = A^(1-p)/(p-1)",
+        "Johansson, Arb; elementary analysis",
+    ),
     "geometric_sum": TrustedFact("(1 - q) sum_{j<n} q^j = 1 - q^n", "finite sums"),
 }
