@@ -1,0 +1,250 @@
+"""A derivation for reading: in a terminal, as a stand-alone LaTeX file, as a page of the documentation.
+
+Everything here works on the certificate document (plain JSON), so it also renders a certificate from a file.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import sympy as sp
+
+from bstheory.trusted import TRUSTED
+
+Document = Mapping[str, Any]
+
+KINDS = {
+    "assumption": "assumption",
+    "definition": "definition",
+    "combine": "exact combination",
+    "apply": "positive linear operator",
+    "scale": "positive factor",
+    "hypothesis": "induction hypothesis",
+    "induction": "induction",
+    "tower": "tower property",
+    "telescope": "telescoping sum",
+    "at_end": "final state",
+}
+
+
+def parts(document: Document) -> Iterator[tuple[str, Document]]:
+    """The derivations in a document, with the name of each part ('' where there is one only)."""
+    if document.get("kind", "derivation") == "parts":
+        yield from document["parts"].items()
+    else:
+        yield "", document
+
+
+@functools.lru_cache(maxsize=4096)
+def _read(text: str) -> sp.Expr:
+    names = set(re.findall(r"[A-Za-z_]\w*", text))
+    return sp.sympify(text, locals={name: sp.Symbol(name) for name in names})
+
+
+def latex(document: Document, text: str) -> str:
+    """An expression of the document in LaTeX, with the symbols' printed names."""
+    expression = _read(text)
+    printed = {
+        symbol: document["symbols"].get(symbol.name, {}).get("latex") or symbol.name.replace("_", r"\_")
+        for symbol in expression.free_symbols
+    }
+    return sp.latex(expression, symbol_names=printed)
+
+
+def sides(gap: str, relation: str) -> tuple[str, str, str]:
+    """``gap >= 0`` as ``smaller <= larger``: terms with a minus sign go to the left."""
+    expression = _read(gap)
+    left, right = [], []
+    for term in sp.Add.make_args(expression):
+        if term.could_extract_minus_sign():
+            left.append(-term)
+        else:
+            right.append(term)
+    symbol = "=" if relation == "==" else "<="
+    return sp.sstr(sp.Add(*left)), symbol, sp.sstr(sp.Add(*right))
+
+
+def claim_latex(document: Document, step: Mapping[str, Any]) -> str:
+    """A step's claim as an inequality in LaTeX."""
+    left, symbol, right = sides(step["gap"], step["relation"])
+    relation = "=" if symbol == "=" else r"\le"
+    return f"{latex(document, left)} {relation} {latex(document, right)}"
+
+
+def uses(step: Mapping[str, Any]) -> str:
+    """Which steps a step rests on, in words."""
+    found: list[str] = []
+    for used, _ in step["uses"] if step["kind"] == "combine" else []:
+        found += used
+    if step["kind"] == "z3":
+        found += step["uses"]
+    for key in ("fact", "start", "hypothesis", "advanced"):
+        if isinstance(step.get(key), str):
+            found.append(step[key])
+    return ", ".join(dict.fromkeys(found))
+
+
+def text(document: Document) -> str:
+    """The derivation in plain text, step by step."""
+    lines: list[str] = []
+    for name, part in parts(document):
+        lines += [f"{part.get('title', part['slug'])}{f' [{name}]' if name else ''}", ""]
+        if part.get("kind") == "enclosure":
+            lines += [f"  {claim['name']}: {claim.get('why', '')}" for claim in part["claims"]]
+            lines.append("")
+            continue
+        for number, step in enumerate(part["steps"], start=1):
+            left, symbol, right = sides(step["gap"], step["relation"])
+            kind = KINDS.get(step["kind"], step["kind"].replace("_", " "))
+            lines.append(f"{number:3d}. {step['name']}  ({kind})")
+            lines.append(f"       {left} {symbol} {right}")
+            lines.append(f"       {step['why']}" + (f"; from {uses(step)}" if uses(step) else ""))
+            if step["kind"] == "combine":
+                for used, multiplier in step["uses"]:
+                    lines.append(f"         multiplier of {' * '.join(used)}: {multiplier}")
+                for coefficient, root in step.get("squares", []):
+                    lines.append(f"         square: ({coefficient}) * ({root})^2")
+                if step.get("slack", "0") != "0":
+                    lines.append(f"         slack: {step['slack']}")
+            if step.get("lemma"):
+                lines.append(f"         formal proof: lemma {step['lemma']}")
+        claim = part["claim"]
+        lines += ["", f"Therefore  {claim['lhs']} <= {claim['rhs']}", ""]
+        lines += [
+            f"  {key}: {entry['meaning']}" for key, entry in part["symbols"].items() if entry["meaning"]
+        ]
+        lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def definitions_latex(document: Document) -> list[tuple[str, str]]:
+    """Defined symbols and their definitions in LaTeX."""
+    wrap = {
+        "equals": "{}",
+        "root": r"\sqrt{{{}}}",
+        "log": r"\ln\left({}\right)",
+        "power_of_two": "2^{{{}}}",
+        "absolute": r"\left|{}\right|",
+        "mean": r"E_{{k-1}}\left[{}\right]",
+        "coordinates": r"\sum_i {}",
+        "steps": r"E\sum_{{k\le K}} {}",
+    }
+    found = []
+    for name, entry in document["symbols"].items():
+        definition = entry["definition"]
+        if not definition:
+            continue
+        op, of = definition["op"], definition["of"]
+        if op == "max":
+            body = r"\max\left(" + ", ".join(latex(document, argument) for argument in of) + r"\right)"
+        else:
+            body = wrap.get(op, r"\mathrm{" + op + r"}\left[{}\right]").format(latex(document, str(of)))
+        found.append((latex(document, name), body))
+    return found
+
+
+def latex_file(document: Document) -> str:
+    """A stand-alone LaTeX article with every step."""
+    body: list[str] = []
+    for name, part in parts(document):
+        title = part.get("title", part["slug"])
+        body.append(rf"\section*{{{_plain(title)}{f' ({_plain(name)})' if name else ''}}}")
+        if part.get("kind") == "enclosure":
+            rows = "\n".join(
+                rf"\item \texttt{{{_plain(c['name'])}}}: {_plain(c.get('why', ''))}" for c in part["claims"]
+            )
+            body.append(rf"\begin{{itemize}}{rows}\end{{itemize}}")
+            continue
+        rows = "\n".join(rf"\item ${left} = {right}$" for left, right in definitions_latex(part))
+        if rows:
+            body.append(rf"\paragraph{{Symbols}}\begin{{itemize}}{rows}\end{{itemize}}")
+        body.append(r"\begin{enumerate}")
+        for step in part["steps"]:
+            rests = f" From {_plain(uses(step))}." if uses(step) else ""
+            body.append(rf"\item \texttt{{{_plain(step['name'])}}}: {_plain(step['why'])}.{rests}")
+            body.append(rf"\begin{{dmath*}}{claim_latex(part, step)}\end{{dmath*}}")
+        body.append(r"\end{enumerate}")
+        claim = part["claim"]
+        body.append(
+            r"\paragraph{Conclusion}\begin{dmath*}"
+            + rf"{latex(part, claim['lhs'])} \le {latex(part, claim['rhs'])}\end{{dmath*}}"
+        )
+    return (
+        "\\documentclass{article}\n\\usepackage{amsmath,amssymb}\n\\usepackage{breqn}\n"
+        "\\usepackage[margin=2.5cm]{geometry}\n\\begin{document}\n" + "\n".join(body) + "\n\\end{document}\n"
+    )
+
+
+def _plain(value: str) -> str:
+    """Escape text for LaTeX."""
+    table = {"\\": r"\textbackslash{}", "^": r"\^{}", "~": r"\~{}"} | {c: "\\" + c for c in "&%$#_{}"}
+    escaped = "".join(table.get(c, c) for c in value)
+    for character, command in (("<", r"$<$"), (">", r"$>$"), ("|", r"$|$")):
+        escaped = escaped.replace(character, command)
+    return escaped
+
+
+def markdown(bound: Any, certificate: Any) -> str:
+    """The documentation page of a theorem; generated, never edited."""
+    document = certificate.evidence
+    lines = [
+        f"# {bound.title}",
+        "",
+        f"<!-- generated by `make theorems`; edit bstheory/theory/theorems/{bound.slug}.py instead -->",
+        "",
+        f"`{bound.slug}`: **{bound.kind}**. Verdict: **{certificate.verdict.word}** "
+        f"({certificate.verdict.value}). Method: {certificate.method}.",
+        "",
+    ]
+    if bound.statement_latex:
+        lines += ["$$", bound.statement_latex, "$$", ""]
+    lines += [f"**Algorithm.** {bound.algorithm}", ""]
+    if bound.assumptions:
+        lines += ["**Assumptions**", ""]
+        lines += [f"- `{a.name}`: {a.statement}" for a in bound.assumptions] + [""]
+    if bound.parameters:
+        lines += ["**Constants**", "", "| name | meaning | unit | rule |", "|-|-|-|-|"]
+        lines += [f"| `{p.name}` | {p.meaning} | {p.unit} | {p.rule} |" for p in bound.parameters] + [""]
+    if bound.notes:
+        lines += ["**Limits**", ""] + [f"- {note}" for note in bound.notes] + [""]
+    if document.get("kind", "derivation") in ("derivation", "parts"):
+        for name, part in parts(document):
+            lines += _markdown_steps(name, part)
+    trusted = [fact for fact in certificate.rests_on if fact in TRUSTED and fact != "assumption"]
+    if trusted:
+        lines += ["## Trusted facts used", ""]
+        lines += [f"- `{fact}`: {TRUSTED[fact].statement} ({TRUSTED[fact].source})" for fact in trusted] + [
+            ""
+        ]
+    if bound.references:
+        lines += ["## References", ""]
+        for r in bound.references:
+            where = f", arXiv {r.arxiv}" if r.arxiv else ""
+            lines.append(f"- {r.authors} ({r.year}). *{r.title}*{where}.")
+        lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _markdown_steps(name: str, part: Document) -> list[str]:
+    if part.get("kind") == "enclosure":
+        rows = [f"- `{claim['name']}`: {claim.get('why', '')}" for claim in part["claims"]]
+        return [f"## Enclosures{f': {name}' if name else ''}", "", *rows, ""]
+    lines = [f"## Derivation{f': {name}' if name else ''}", ""]
+    for number, step in enumerate(part["steps"], start=1):
+        rests = f" From {', '.join(f'`{u}`' for u in uses(step).split(', '))}." if uses(step) else ""
+        lemma = f" Formal proof: `{step['lemma']}`." if step.get("lemma") else ""
+        lines += [f"{number}. `{step['name']}`: {step['why']}.{rests}{lemma}", ""]
+        lines += ["   $$", f"   {claim_latex(part, step)}", "   $$", ""]
+    claim = part["claim"]
+    lines += [
+        "Therefore",
+        "",
+        "$$",
+        f"{latex(part, claim['lhs'])} \\le {latex(part, claim['rhs'])}",
+        "$$",
+        "",
+    ]
+    return lines
