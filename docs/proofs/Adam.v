@@ -134,6 +134,102 @@ Qed.
 
 (** ** One node of the tree *)
 
+(** The descent inequality for a step of the form
+    [y - x = - alpha sqrt (1 - beta) sigma g / sqrt (e + v')], [v' = beta v + (1 - beta) g^2].
+    The algorithm has [sigma = 1] and [e = eps]; bias correction has other values. *)
+Lemma descent_scaled d alpha beta e sigma Rg L rho F gradF M root x v m p g (y : nat -> vec) :
+  0 < alpha -> 0 < beta < 1 -> 0 < e -> 0 < sigma <= 1 -> 0 <= L -> 0 < root ->
+  e + M <= (sigma * root) ^ 2 ->
+  smooth d L F gradF ->
+  (forall i, (i < d)%nat -> 0 <= v i /\ beta * v i + (1 - beta) * Rg ^ 2 <= M) ->
+  distribution m p ->
+  (forall i, (i < d)%nat -> mean m p (fun j => g j i) = gradF x i) ->
+  (forall j, (j < m)%nat -> forall i, (i < d)%nat -> Rabs (g j i) <= Rg) ->
+  0 <= rho -> (forall i, (i < d)%nat -> mean m p (fun j => g j i ^ 2) <= rho ^ 2) ->
+  (forall j, (j < m)%nat -> forall i, (i < d)%nat ->
+     y j i - x i = - (alpha * sqrt (1 - beta) * sigma)
+                   * (g j i / sqrt (e + (beta * v i + (1 - beta) * g j i ^ 2)))) ->
+  alpha / (2 * root) * (sqrt (1 - beta) * norm_sq d (gradF x)) + mean m p (fun j => F (y j))
+  <= F x + (2 * alpha * rho + L * alpha ^ 2 / 2)
+           * mean m p (fun j => sum d (fun i =>
+               (1 - beta) * g j i ^ 2 / (e + (beta * v i + (1 - beta) * g j i ^ 2)))).
+Proof.
+  intros Ha [Hb0 Hb1] He [Hsig0 Hsig1] HL HS HMS Hsm Hv Hd Hub Hg Hrho Hmom Hy.
+  unfold norm_sq.
+  set (s := sqrt (1 - beta)) in *.
+  assert (Hs : 0 < s) by (apply sqrt_lt_R0; lra).
+  assert (Hss : s * s = 1 - beta) by (apply sqrt_sqrt; lra).
+  set (rel := fun i j => (1 - beta) * g j i ^ 2 / (e + (beta * v i + (1 - beta) * g j i ^ 2))).
+  set (dir := fun i j => gradF x i * g j i / sqrt (e + (beta * v i + (1 - beta) * g j i ^ 2))).
+  assert (Hpos : forall i j, (i < d)%nat -> 0 < e + (beta * v i + (1 - beta) * g j i ^ 2)).
+  { intros i j Hi. destruct (Hv i Hi) as [Hv0 _]. assert (Hq := pow2_ge_0 (g j i)).
+    assert (0 <= beta * v i) by (apply Rmult_le_pos; lra).
+    assert (0 <= (1 - beta) * g j i ^ 2) by (apply Rmult_le_pos; lra). lra. }
+  assert (Hrel : forall i j, (i < d)%nat -> 0 <= rel i j).
+  { intros i j Hi. specialize (Hpos i j Hi). apply Rmult_le_pos.
+    - apply Rmult_le_pos; [lra | apply pow2_ge_0].
+    - left. apply Rinv_0_lt_compat. exact Hpos. }
+  assert (HLa : 0 <= L * alpha ^ 2 / 2).
+  { assert (0 <= L * alpha ^ 2) by (apply Rmult_le_pos; [lra | apply pow2_ge_0]). lra. }
+  (* the smoothness inequality, averaged *)
+  apply Rle_trans with
+    (alpha / (2 * root) * (s * sum d (fun i => gradF x i ^ 2))
+     + mean m p (fun j => F x + sum d (fun i => - (alpha * s * sigma) * dir i j)
+                          + L * alpha ^ 2 / 2 * sum d (fun i => rel i j))).
+  { apply Rplus_le_compat_l. apply mean_le; [exact Hd|]. intros j Hj.
+    eapply Rle_trans; [apply Hsm|]. apply Rplus_le_compat; [apply Rplus_le_compat_l; right|].
+    - apply sum_ext. intros i Hi. rewrite (Hy j Hj i Hi). unfold dir, Rdiv. ring.
+    - replace (L * alpha ^ 2 / 2) with (L / 2 * alpha ^ 2) by field.
+      rewrite Rmult_assoc. apply Rmult_le_compat_l; [lra|]. rewrite <- sum_scal.
+      apply sum_le. intros i Hi. rewrite (Hy j Hj i Hi).
+      apply Rle_trans with (sigma ^ 2 * (alpha ^ 2 * rel i j)).
+      + right. unfold rel. specialize (Hpos i j Hi). destruct (sqrt_sq_pos _ Hpos) as [HP HPP].
+        set (P := sqrt (e + (beta * v i + (1 - beta) * g j i ^ 2))) in *.
+        rewrite <- HPP, <- Hss. field. lra.
+      + rewrite <- (Rmult_1_l (alpha ^ 2 * rel i j)) at 2. apply Rmult_le_compat_r.
+        * apply Rmult_le_pos; [apply pow2_ge_0 | apply Hrel; exact Hi].
+        * rewrite <- (pow1 2). apply pow_incr. lra. }
+  rewrite !mean_plus, (mean_const m p (F x)), mean_scal, !mean_sum by exact Hd.
+  (* one coordinate at a time *)
+  assert (Hcoord : sum d (fun i =>
+      alpha / (2 * root) * s * gradF x i ^ 2 + mean m p (fun j => - (alpha * s * sigma) * dir i j))
+    <= sum d (fun i => 2 * alpha * rho * mean m p (rel i))).
+  { apply sum_le. intros i Hi. destruct (Hv i Hi) as [Hv0 HvM].
+    assert (Hq : mean m p (fun j => g j i ^ 2) <= Rg ^ 2).
+    { rewrite <- (mean_const m p (Rg ^ 2)) by exact Hd. apply mean_le; [exact Hd|].
+      intros j Hj. apply pow2_le_of_Rabs. apply Hg; assumption. }
+    assert (HuM : beta * v i + (1 - beta) * mean m p (fun j => g j i ^ 2) <= M).
+    { apply Rle_trans with (2 := HvM). apply Rplus_le_compat_l.
+      apply Rmult_le_compat_l; [lra | exact Hq]. }
+    assert (Hroot : 0 < sigma * root) by (apply Rmult_lt_0_compat; lra).
+    assert (H := one_step m p (fun j => g j i) (gradF x i) e (1 - beta) (beta * v i) rho M
+      (sigma * root) Hd He ltac:(lra) ltac:(apply Rmult_le_pos; lra) Hrho (Hub i Hi) (Hmom i Hi)
+      HuM HMS Hroot).
+    fold s in H. cbv beta in H. fold (dir i) in H.
+    rewrite (mean_ext m p (rel i)
+               (fun j => (1 - beta) * (g j i ^ 2 / (e + (beta * v i + (1 - beta) * g j i ^ 2)))))
+      by (intros; unfold rel, Rdiv; ring).
+    rewrite !mean_scal.
+    set (X := mean m p (fun j => g j i ^ 2 / _)) in *.
+    assert (HX : 0 <= X).
+    { apply mean_nonneg; [exact Hd|]. intros j _. apply Rmult_le_pos; [apply pow2_ge_0|].
+      left. apply Rinv_0_lt_compat. apply Hpos. exact Hi. }
+    set (Y := mean m p (dir i)) in *.
+    assert (Has : 0 <= alpha * s * sigma) by (repeat apply Rmult_le_pos; lra).
+    apply (Rmult_le_compat_l (alpha * s * sigma)) in H; [|exact Has].
+    replace (alpha * s * sigma * (gradF x i ^ 2 / (2 * (sigma * root)) - 2 * s * rho * X))
+      with (alpha / (2 * root) * s * gradF x i ^ 2 - sigma * (2 * alpha * rho * ((s * s) * X))) in H
+      by (field; lra).
+    rewrite Hss in H.
+    assert (HZ : 0 <= 2 * alpha * rho * ((1 - beta) * X)) by (repeat apply Rmult_le_pos; lra).
+    assert (sigma * (2 * alpha * rho * ((1 - beta) * X)) <= 1 * (2 * alpha * rho * ((1 - beta) * X)))
+      by (apply Rmult_le_compat_r; lra).
+    lra. }
+  rewrite sum_plus, !sum_scal in Hcoord. rewrite Rmult_plus_distr_r.
+  rewrite <- (Rmult_assoc (alpha / (2 * root))).
+  unfold rel in Hcoord |- *. lra.
+Qed.
+
 (** [(1 - beta) g_i^2 / (eps + v'_i)], summed over coordinates: the relative size of the
     new contribution to the accumulator. *)
 Definition relative_step (d : nat) (h eps B : R) (v g : vec) : R :=
@@ -155,68 +251,13 @@ Lemma descent d alpha h eps Rg L rho F gradF M root x v B m p g :
            * mean m p (fun j => relative_step d h eps B v (g j)).
 Proof.
   intros Hh Ha He HL HS HRM HMS Hsm Hv HB Hd Hub Hg Hrho Hmom.
-  destruct (beta2_bounds h B Hh HB) as [Hb0 Hb1].
-  unfold relative_step, x_next, v_next, norm_sq.
-  set (b := beta2 h B) in *. set (s := sqrt (1 - b)).
-  assert (Hs : 0 < s) by (apply sqrt_lt_R0; lra).
-  assert (Hss : s * s = 1 - b) by (apply sqrt_sqrt; lra).
-  assert (Hpos : forall i j, (i < d)%nat -> 0 < eps + (b * v i + (1 - b) * g j i ^ 2)).
-  { intros i j Hi. destruct (Hv i Hi) as [Hv0 _]. assert (Hq := pow2_ge_0 (g j i)).
-    assert (0 <= b * v i) by (apply Rmult_le_pos; lra).
-    assert (0 <= (1 - b) * g j i ^ 2) by (apply Rmult_le_pos; lra). lra. }
-  (* the smoothness inequality, averaged *)
-  apply Rle_trans with
-    (alpha / (2 * root) * (s * sum d (fun i => gradF x i ^ 2))
-     + mean m p (fun j => F x
-         + sum d (fun i => - (alpha * s)
-                           * (gradF x i * g j i / sqrt (eps + (b * v i + (1 - b) * g j i ^ 2))))
-         + L * alpha ^ 2 / 2
-           * sum d (fun i => (1 - b) * g j i ^ 2 / (eps + (b * v i + (1 - b) * g j i ^ 2))))).
-  { apply Rplus_le_compat_l. apply mean_le; [exact Hd|]. intros j Hj.
-    eapply Rle_trans; [apply Hsm|]. right. f_equal; [f_equal|].
-    - apply sum_ext. intros i Hi. cbv beta. rewrite (Rplus_comm (b * v i + _) eps).
-      unfold Rdiv. ring.
-    - replace (L * alpha ^ 2 / 2) with (L / 2 * alpha ^ 2) by field.
-      rewrite Rmult_assoc. f_equal. rewrite <- sum_scal.
-      apply sum_ext. intros i Hi. cbv beta. rewrite (Rplus_comm (b * v i + _) eps).
-      specialize (Hpos i j Hi). destruct (sqrt_sq_pos _ Hpos) as [HP HPP].
-      set (P := sqrt (eps + (b * v i + (1 - b) * g j i ^ 2))) in *.
-      rewrite <- HPP, <- Hss. field. lra. }
-  rewrite !mean_plus, (mean_const m p (F x)), mean_scal, !mean_sum by exact Hd.
-  (* one coordinate at a time *)
-  assert (Hcoord : sum d (fun i =>
-      alpha / (2 * root) * s * gradF x i ^ 2
-      + mean m p (fun j => - (alpha * s)
-                  * (gradF x i * g j i / sqrt (eps + (b * v i + (1 - b) * g j i ^ 2)))))
-    <= sum d (fun i => 2 * alpha * rho
-         * mean m p (fun j => (1 - b) * g j i ^ 2 / (eps + (b * v i + (1 - b) * g j i ^ 2))))).
-  { apply sum_le. intros i Hi. destruct (Hv i Hi) as [Hv0 HvM].
-    assert (HqM : mean m p (fun j => g j i ^ 2) <= M).
-    { apply Rle_trans with (Rg ^ 2); [|exact HRM].
-      rewrite <- (mean_const m p (Rg ^ 2)) by exact Hd. apply mean_le; [exact Hd|].
-      intros j Hj. apply pow2_le_of_Rabs. apply Hg; assumption. }
-    assert (H1 := one_step m p (fun j => g j i) (gradF x i) eps (1 - b) (b * v i) rho M root).
-    cbv beta in H1.
-    assert (H := H1 Hd He ltac:(lra) ltac:(apply Rmult_le_pos; lra) Hrho (Hub i Hi) (Hmom i Hi)
-                   ltac:(replace (1 - (1 - b)) with b by ring; apply Rmult_le_compat_l; lra)
-                   HqM HMS HS).
-    clear H1. fold s in H.
-    rewrite mean_scal.
-    rewrite (mean_ext m p (fun j => (1 - b) * g j i ^ 2 / _)
-               (fun j => (1 - b) * (g j i ^ 2 / (eps + (b * v i + (1 - b) * g j i ^ 2)))))
-      by (intros; unfold Rdiv; ring).
-    rewrite mean_scal.
-    set (X := mean m p (fun j => g j i ^ 2 / _)) in *.
-    set (Y := mean m p (fun j => gradF x i * g j i / _)) in *.
-    rewrite <- Hss.
-    assert (Has : 0 <= alpha * s) by (apply Rmult_le_pos; lra).
-    apply (Rmult_le_compat_l (alpha * s)) in H; [|exact Has].
-    replace (alpha / (2 * root) * s * gradF x i ^ 2) with (alpha * s * (gradF x i ^ 2 / (2 * root)))
-      by (field; lra).
-    lra. }
-  rewrite sum_plus, !sum_scal in Hcoord. rewrite Rmult_plus_distr_r.
-  rewrite <- (Rmult_assoc (alpha / (2 * root))).
-  lra.
+  apply (descent_scaled d alpha (beta2 h B) eps 1 Rg L rho F gradF M root); try assumption.
+  - apply beta2_bounds; assumption.
+  - lra.
+  - rewrite Rmult_1_l. exact HMS.
+  - intros i Hi. split; [apply Hv; exact Hi|]. apply v_hat_range; auto.
+    split; [apply pow2_ge_0 | exact HRM].
+  - intros j Hj i Hi. unfold x_next, v_next. rewrite (Rplus_comm (_ + _) eps). unfold Rdiv. ring.
 Qed.
 
 (** ** The whole tree *)

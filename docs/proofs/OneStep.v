@@ -164,14 +164,14 @@ Qed.
 (** Step [one_step] as it is used: [r^2] is any upper bound on the second moment in the
     error term, [root] any upper bound on the predictable root. *)
 Lemma one_step m p g G eps c u r M root :
-  distribution m p -> 0 < eps -> 0 <= c <= 1 -> 0 <= u -> 0 <= r ->
+  distribution m p -> 0 < eps -> 0 <= c -> 0 <= u -> 0 <= r ->
   mean m p g = G -> mean m p (fun j => g j ^ 2) <= r ^ 2 ->
-  u <= (1 - c) * M -> mean m p (fun j => g j ^ 2) <= M -> eps + M <= root ^ 2 -> 0 < root ->
+  u + c * mean m p (fun j => g j ^ 2) <= M -> eps + M <= root ^ 2 -> 0 < root ->
   G ^ 2 / (2 * root)
   - 2 * sqrt c * r * mean m p (fun j => g j ^ 2 / (eps + (u + c * g j ^ 2)))
   <= mean m p (fun j => G * g j / sqrt (eps + (u + c * g j ^ 2))).
 Proof.
-  intros Hd He [Hc0 Hc1] Hu Hr HG Hr2 HuM HqM HMS HS.
+  intros Hd He Hc0 Hu Hr HG Hr2 HuM HMS HS.
   set (q := mean m p (fun j => g j ^ 2)) in *.
   assert (Hq : 0 <= q) by (apply mean_nonneg; [exact Hd | intros; apply pow2_ge_0]).
   assert (Hs := sqrt_pos q).
@@ -185,7 +185,6 @@ Proof.
     apply Rmult_le_pos; [lra | left; apply Rinv_0_lt_compat; lra]. }
   rewrite Hss in H.
   assert (Hcq : 0 <= c * q) by (apply Rmult_le_pos; assumption).
-  assert (HcM : c * q <= c * M) by (apply Rmult_le_compat_l; assumption).
   assert (Hvt : 0 < eps + (u + c * q)) by lra.
   assert (HQS : sqrt (eps + (u + c * q)) <= root).
   { rewrite <- (sqrt_pow2 root) by lra. apply sqrt_le_1_alt. lra. }

@@ -44,6 +44,11 @@ THEOREMS = {
     "adam_token_half_life": "Adam",
     "adam_token_half_life_any_start": "Adam",
     "adam_token_half_life_expected": "Adam",
+    "adam_token_half_life_lipschitz": "Smooth",
+    "adam_token_half_life_first_batch": "Refined",
+    "adam_token_half_life_variance_aware": "Refined",
+    "adam_token_half_life_ramp_up": "Refined",
+    "adam_token_half_life_bias_corrected": "BiasCorrected",
 }
 
 
