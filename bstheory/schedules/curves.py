@@ -72,7 +72,8 @@ class Symbolic:
         # SymPy evaluates ceiling(Piecewise(integers) / n) as if it were an integer: round inside the pieces.
         x = self.sp.piecewise_fold(x)
         if isinstance(x, self.sp.Piecewise):
-            return self.sp.Piecewise(*[(function(value), condition) for value, condition in x.args])
+            pieces: Any = x.args
+            return self.sp.Piecewise(*[(function(value), condition) for value, condition in pieces])
         return function(x)
 
     def floor(self, x: Any) -> Any:
