@@ -54,6 +54,13 @@ SIMPLE_ADAM = Reference(
     year=2020,
     arxiv="2003.02395",
 )
+INCREASING_BATCH = Reference(
+    key="increasing-batch",
+    authors="Umeda, Hikaru and Iiduka, Hideaki",
+    title="Increasing Both Batch Size and Learning Rate Accelerates Stochastic Gradient Descent",
+    year=2024,
+    arxiv="2409.08770",
+)
 
 
 def known() -> list[Reference]:

@@ -37,6 +37,11 @@ TRUSTED: dict[str, TrustedFact] = {
     "tower": TrustedFact(
         "E sum_k Z_k E_{k-1}[X_k] = E sum_k Z_k X_k for Z_k known before draw k", "tower property"
     ),
+    "fixed_steps": TrustedFact(
+        "a symbol marked fixed is not random and every step is taken, so E[c X] = c E[X] for fixed c, "
+        "E[E_{k-1}[X]] = E[X], and E sum_k c_k X_k = sum_k c_k E[X_k]",
+        "linearity of expectation; tower property",
+    ),
     "exchange": TrustedFact("finite sums and expectations of finite sums may be exchanged", "finite sums"),
     "telescope": TrustedFact("sum_k (a_k - a_{k-1}) = a_K - a_0", "finite sums"),
     "at_end": TrustedFact("what holds for the state at every step holds for the final state", "induction"),

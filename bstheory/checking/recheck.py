@@ -24,6 +24,7 @@ from bstheory.checking.rational import (
     sign,
 )
 from bstheory.checking.recheck_rules import REMOVES, Fact, Invalid, Rules
+from bstheory.checking.rules_expectation import ExpectationRules
 from bstheory.trusted import TRUSTED
 
 INDICES = {"coordinate", "step", "draw"}
@@ -108,7 +109,7 @@ def recheck_parts(document: Mapping[str, Any], found: str) -> Report:
     )
 
 
-class Checker(Rules):
+class Checker(Rules, ExpectationRules):
     """Walks through a document once. State: the facts established so far."""
 
     def __init__(self, document: Mapping[str, Any]) -> None:
@@ -180,6 +181,8 @@ class Checker(Rules):
                 "draw" in self.depends[name] and "step" not in self.depends[name]
             ):
                 raise Invalid("depends lists coordinate, step, draw, and draw implies step")
+            if entry.get("fixed") and (entry.get("definition") or "draw" in self.depends[name]):
+                raise Invalid("only a symbol without definition, known before the draw, can be fixed")
             if entry.get("definition") is None:
                 continue
             op, of = entry["definition"]["op"], entry["definition"]["of"]
@@ -210,6 +213,7 @@ class Checker(Rules):
             "absolute": "positive" if found[0] == "positive" else "nonnegative",
             "max": next((s for s in ("positive", "nonnegative") if s in found), "unknown"),
             "mean": found[0],
+            "expected": found[0],
             "coordinates": found[0],
             # The number of steps may be zero, so a sum over steps is only nonnegative.
             "steps": "nonnegative" if found[0] == "positive" else found[0],

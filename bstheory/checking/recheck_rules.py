@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bstheory.checking.rational import exponent, names, sign
 
 # Which index dependence each operator removes; coefficients that move out must be free of these.
-REMOVES = {"mean": {"draw"}, "coordinates": {"coordinate"}, "steps": {"step", "draw"}}
+REMOVES = {"mean": {"draw"}, "expected": {"draw"}, "coordinates": {"coordinate"}, "steps": {"step", "draw"}}
 
 
 class Invalid(ValueError):
@@ -153,12 +153,14 @@ class Rules:
         before = (self.field.zero, self.field.one)
         after = (self.field.zero, self.field.one)
         for symbol, coefficient in step["terms"].items():
-            # The conditional mean of the constant 1 is 1.
-            of = "1" if symbol == "1" and op == "mean" else self.definition(symbol, op)
+            # The mean of the constant 1 is 1.
+            of = "1" if symbol == "1" and op in ("mean", "expected") else self.definition(symbol, op)
             if self.dependence(coefficient) & moves:
                 raise Invalid(f"coefficient {coefficient!r} of {symbol!r} depends on {sorted(moves)}")
             if op == "steps" and "coordinate" in self.dependence(coefficient):
                 raise Invalid(f"coefficient {coefficient!r} of {symbol!r} has a free coordinate")
+            if op == "expected":
+                self.deterministic(coefficient)
             before = self.field.add(before, self.value(f"({coefficient})*({of})"))
             after = self.field.add(after, self.value(f"({coefficient})*{symbol}"))
         self.same(fact.value, before, "the terms do not add up to the fact")
@@ -180,8 +182,11 @@ class Rules:
 
     def step_tower(self, step: Mapping[str, Any]) -> Any:
         """Sums over steps of conditional means equal the sums of what they are means of."""
+        return self.tower(step, "steps")
+
+    def tower(self, step: Mapping[str, Any], op: str) -> Any:
         self.trust("tower", "exchange")
-        left, right = self.definition(step["left"], "steps"), self.definition(step["right"], "steps")
+        left, right = self.definition(step["left"], op), self.definition(step["right"], op)
         replace = {}
         for conditional, plain in step.get("pairs", {}).items():
             inner = self.without_means(self.definition(conditional, "coordinates"))

@@ -16,6 +16,7 @@ import sympy as sp
 
 FORMAT = 1
 INDICES = ("coordinate", "step", "draw")
+REMOVED = {"mean": {"draw"}, "expected": {"draw"}, "coordinates": {"coordinate"}, "steps": {"step", "draw"}}
 
 
 class DerivationError(ArithmeticError):
@@ -24,7 +25,7 @@ class DerivationError(ArithmeticError):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SymbolEntry:
-    """A declared symbol. ``op``/``of`` is its definition; ``op`` is empty for a primitive one."""
+    """A declared symbol, its definition ``op``/``of`` if any; ``fixed``: varies with the step, not random."""
 
     name: str
     sign: str
@@ -33,6 +34,7 @@ class SymbolEntry:
     meaning: str
     op: str = ""
     of: Any = None
+    fixed: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -104,8 +106,7 @@ class Derivation:
         """
         parts = list(of) if op == "max" else [of]
         inherited = set().union(*(self.dependence(part) for part in parts))
-        removed = {"mean": {"draw"}, "coordinates": {"coordinate"}, "steps": {"step", "draw"}}.get(op, set())
-        depends = [index for index in INDICES if index in inherited - removed]
+        depends = [index for index in INDICES if index in inherited - REMOVED.get(op, set())]
         return self._declare(name, sign, depends, latex, meaning, op, of)
 
     def _declare(self, name: str, sign: str, depends: Any, latex: str, meaning: str, op: str, of: Any) -> Any:
@@ -352,7 +353,7 @@ class Derivation:
         total = sp.Integer(0)
         gap = sp.Integer(0)
         for symbol, coefficient in terms.items():
-            if str(symbol) == "1" and op == "mean":  # the mean of the constant 1
+            if str(symbol) == "1" and op in ("mean", "expected"):  # the mean of the constant 1
                 of, result = sp.Integer(1), sp.Integer(1)
             else:
                 of, result = self.symbols[str(symbol)].of, sp.Symbol(str(symbol))
@@ -450,6 +451,7 @@ class Derivation:
                 "definition": definition,
                 "latex": entry.latex,
                 "meaning": entry.meaning,
+                **({"fixed": True} if entry.fixed else {}),
             }
         steps = [
             {

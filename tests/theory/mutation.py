@@ -1,0 +1,61 @@
+"""Small damages of a certificate that must be noticed; the seeded campaign is ``checking.mutations``."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+from bstheory.checking import recheck_document
+
+
+def damaged(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Copies with a tightened claim, altered multipliers, or a flipped sign in a derived step."""
+
+    def clone() -> dict[str, Any]:
+        result = copy.deepcopy(document)
+        result.pop("claim_hash", None)
+        return result
+
+    for factor in ("999/1000", "1001/1000", "0"):
+        tightened = clone()
+        rhs = tightened["claim"]["rhs"]
+        if rhs != "0":
+            tightened["claim"]["rhs"] = f"({rhs})*{factor}"
+            yield f"claim times {factor}", tightened
+            # The same damage, made consistently in the last step: only the step can notice it.
+            consistent = clone()
+            consistent["claim"]["rhs"] = f"({rhs})*{factor}"
+            fact = next(s for s in consistent["steps"] if s["name"] == consistent["claim"]["fact"])
+            fact["gap"] = f"({rhs})*{factor} - ({consistent['claim']['lhs']})"
+            yield f"claim and last step times {factor}", consistent
+    for index, step in enumerate(document["steps"]):
+        if step["kind"] in ("assumption", "hypothesis") or step["gap"] == "0":
+            continue
+        flipped = clone()
+        flipped["steps"][index]["gap"] = f"-({step['gap']})"
+        if not (step["kind"] == "combine" and not step["uses"]):
+            yield f"{step['name']}: sign flipped", flipped
+        for position, (used, multiplier) in enumerate(
+            step.get("uses", []) if step["kind"] == "combine" else []
+        ):
+            altered = clone()
+            altered["steps"][index]["uses"][position] = [used, f"({multiplier}) + 1"]
+            yield f"{step['name']}: multiplier of {used} altered", altered
+
+
+def assert_damage_is_noticed(document: dict[str, Any]) -> int:
+    """Every damaged copy, of every part, is invalid; returns how many there were."""
+    if document.get("kind") == "parts":
+        return sum(assert_damage_is_noticed(part) for part in document["parts"].values())
+    if document.get("kind") == "enclosure":
+        return 0
+    zero = {s["name"] for s in document["steps"] if s["gap"] == "0"}
+    count = 0
+    for change, mutant in damaged(document):
+        if any(f"'{name}'" in change for name in zero):
+            continue
+        assert not recheck_document(mutant).valid, f"{document['slug']}: {change} passed"
+        count += 1
+    assert count > 0
+    return count
