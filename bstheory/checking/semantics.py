@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from bstheory.checking.rational import exponent, names, parse
+from bstheory.checking.rational import names, parse
 
 Document = Mapping[str, Any]
 
@@ -67,7 +67,8 @@ class Evaluator:
         self.nodes = nodes
         self.dimension = dimension
         self.cache: dict[tuple[str, int, int, int], float] = {}
-        self.trees: dict[str, ast.expr] = {}
+        self.compiled: dict[str, tuple[Any, list[str]]] = {}
+        self.terms: dict[str, list[str]] = {}
 
     def symbol(self, name: str, node: int, coordinate: int, draw: int) -> float:
         """Value of a symbol; indices that it does not depend on are ignored."""
@@ -121,41 +122,25 @@ class Evaluator:
         return functions[op](x)
 
     def expression(self, text: str, node: int, coordinate: int, draw: int) -> float:
-        tree = self.trees.setdefault(text, parse(text))
-
-        def value(t: ast.expr) -> float:
-            if isinstance(t, ast.Constant):
-                return float(t.value)  # type: ignore[arg-type]
-            if isinstance(t, ast.Name):
-                return self.symbol(t.id, node, coordinate, draw)
-            if isinstance(t, ast.UnaryOp):
-                return -value(t.operand) if isinstance(t.op, ast.USub) else value(t.operand)
-            assert isinstance(t, ast.BinOp)
-            if isinstance(t.op, ast.Pow):
-                return value(t.left) ** exponent(t.right)
-            a, b = value(t.left), value(t.right)
-            match t.op:
-                case ast.Add():
-                    return a + b
-                case ast.Sub():
-                    return a - b
-                case ast.Mult():
-                    return a * b
-            return a / b
-
-        return value(tree)
+        if text not in self.compiled:
+            code = compile(ast.fix_missing_locations(ast.Expression(parse(text))), "<expression>", "eval")
+            self.compiled[text] = (code, sorted(names(parse(text))))
+        code, used = self.compiled[text]
+        values = {name: self.symbol(name, node, coordinate, draw) for name in used}
+        return float(eval(code, {"__builtins__": {}}, values))  # parse() admits arithmetic only
 
     def size(self, text: str, node: int, coordinate: int, draw: int) -> float:
         """Sum of the absolute values of the terms: the yardstick for rounding."""
-        tree = parse(text)
-        total, stack = 0.0, [tree]
-        while stack:
-            t = stack.pop()
-            if isinstance(t, ast.BinOp) and isinstance(t.op, ast.Add | ast.Sub):
-                stack += [t.left, t.right]
-            else:
-                total += abs(self.expression(ast.unparse(t), node, coordinate, draw))
-        return total
+        if text not in self.terms:
+            stack, found = [parse(text)], []
+            while stack:
+                t = stack.pop()
+                if isinstance(t, ast.BinOp) and isinstance(t.op, ast.Add | ast.Sub):
+                    stack += [t.left, t.right]
+                else:
+                    found.append(ast.unparse(t))
+            self.terms[text] = found
+        return sum(abs(self.expression(term, node, coordinate, draw)) for term in self.terms[text])
 
     def indices(self, text: str) -> Iterator[tuple[int, int, int]]:
         depends = {index for name in names(parse(text)) for index in self.symbols[name]["depends"]}

@@ -33,7 +33,8 @@ class Assumption:
 class Parameter:
     """A constant that a bound needs: its unit, its range in words and as a predicate, and its default.
 
-    ``default`` is None where there is no honest default; such a constant must be given.
+    ``default`` is None where there is no honest default; such a constant must be given. ``free`` is the open
+    interval of a constant of the proof (a Young weight, say) that ``tighten`` may choose.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Parameter:
     rule: str = "must be positive"
     accepts: Callable[[Any], bool] = lambda value: bool(np.all(np.asarray(value, dtype=float) > 0))
     default: Any = None
+    free: tuple[float, float] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -163,6 +165,12 @@ class Bound:
                     do=f"choose {name} inside the hypotheses of {self.slug}",
                 )
         return self.value(complete, None if schedule is None else batch_sizes(schedule))
+
+    def tighten(self, *, constants: Constants, schedule: Any = None, also: tuple[str, ...] = ()) -> Any:
+        """Choose the free constants of the proof so that the bound is smallest; see ``theory.tighten``."""
+        from bstheory.theory.tighten import tighten
+
+        return tighten(self, constants=constants, schedule=schedule, also=also)
 
 
 def batch_sizes(schedule: Any) -> np.ndarray:

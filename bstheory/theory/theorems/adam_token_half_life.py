@@ -27,7 +27,7 @@ from bstheory.theory.bound import Assumption, Bound, Constants, Evaluation, Para
 from bstheory.theory.derivation import Derivation
 
 SLUG = "adam_token_half_life"
-HALF = sp.Rational(1, 2)
+QUARTER = sp.Rational(1, 4)
 
 ASSUMPTIONS = (
     Assumption(
@@ -53,18 +53,39 @@ ASSUMPTIONS = (
 )
 
 
-def derive() -> Derivation:
-    """Derive the bound; each step's name is what certificates, pages and the formal proof use."""
+def derive(young: sp.Rational | None = QUARTER) -> Derivation:
+    """Derive the bound; each step's name is what certificates, pages and the formal proof use.
+
+    Args:
+        young: the weight of Young's inequality, in (0, 1/2); 1/4 gives the published constants. None keeps it
+            free: the right-hand side is then Z/kappa {Delta/alpha + d (R/(2 young) + L alpha/2) Lambda} with
+            kappa = 1 - 2 young.
+    """
     d = Derivation(SLUG, "Adam with a token half-life, any predictable batch schedule")
-    one_step_lemma(d)
+    one_step_lemma(d, *young_weights(d, young))
     second_moment_range(d)
     descent(d)
     log_sum(d)
-    return sum_up(d)
+    return sum_up(d, young)
 
 
-def one_step_lemma(d: Derivation) -> None:
-    """E_{k-1} G g/sqrt(eps + v) >= G^2/(2 sqrt(eps + vt)) - 2 sqrt(c) R E_{k-1} g^2/(eps + v)."""
+def young_weights(d: Derivation, young: sp.Rational | None) -> tuple[Any, Any]:
+    """The weight of Young's inequality and what it leaves of the gradient, numbers or symbols."""
+    if young is not None:
+        return young, 1 - 2 * young
+    free = d.symbol("young", sign="positive", latex="y", meaning="weight of Young's inequality")
+    kept = d.symbol("kappa", sign="positive", latex=r"\kappa", meaning="1 - 2 young")
+    d.assume(
+        "young_choice", kept - 1 + 2 * free, relation="==", assumption="free_constant", why="kappa = 1 - 2y"
+    )
+    return free, kept
+
+
+def one_step_lemma(d: Derivation, y: Any, kappa: Any) -> None:
+    """E_{k-1} G g/sqrt(eps + v) >= kappa G^2/sqrt(eps + vt) - sqrt(c) R/(2y) E_{k-1} g^2/(eps + v).
+
+    With y = 1/4: kappa = 1/2 and 1/(2y) = 2.
+    """
     per_step, per_coordinate = ("step",), ("coordinate", "step")
     for name, latex, meaning in (
         ("alpha", r"\alpha", "learning-rate scale"),
@@ -183,13 +204,13 @@ def one_step_lemma(d: Derivation) -> None:
     )
     d.combine(
         "young_past",
-        gap=G**2 / (4 * Q) + s * R * g**2 / P**2 - absG * absg * c * R**2 / (P * Q * (P + Q)),
+        gap=y * G**2 / Q + s * R * g**2 / (4 * y * P**2) - absG * absg * c * R**2 / (P * Q * (P + Q)),
         uses={
-            "bounded_noise": s * R * g**2 * (Q**2 + Q * s * R + s**2 * R**2) / (P**2 * Q**3),
-            G_square: -1 / (4 * Q),
-            g_square: -(s**4) * R**4 / (P**2 * Q**3),
+            "bounded_noise": s * R * g**2 * (Q**2 + Q * s * R + s**2 * R**2) / (4 * y * P**2 * Q**3),
+            G_square: -y / Q,
+            g_square: -(s**4) * R**4 / (4 * y * P**2 * Q**3),
         },
-        squares=[(1 / Q, absG / 2 - s**2 * absg * R**2 / (P * Q))],
+        squares=[(y / Q, absG - s**2 * absg * R**2 / (2 * y * P * Q))],
         slack=absG * absg * c * R**2 / (Q**2 * (P + Q)),
         modulo=[root_s],
         why="Young's inequality against the past, then sqrt(c) R <= sqrt(eps + vt)",
@@ -197,15 +218,15 @@ def one_step_lemma(d: Derivation) -> None:
     )
     d.combine(
         "young_present",
-        gap=G**2 / (4 * Q) + s * R * g**2 / P**2 - absG * absg * c * g**2 / (P * Q * (P + Q)),
+        gap=y * G**2 / Q + s * R * g**2 / (4 * y * P**2) - absG * absg * c * g**2 / (P * Q * (P + Q)),
         uses={
-            "bounded_square": G**2 / (4 * Q * R**2),
-            "bounded_mean": R**2 * c * g**2 / (P**4 * Q),
-            "bounded_noise": s * R * g**2 / (P**2 * Q),
-            G_square: -(absg**2) / (4 * R**2 * Q),
-            g_square: -(G**2) / (4 * R**2 * Q),
+            "bounded_square": y * G**2 / (Q * R**2),
+            "bounded_mean": R**2 * c * g**2 / (4 * y * P**4 * Q),
+            "bounded_noise": s * R * g**2 / (4 * y * P**2 * Q),
+            G_square: -y * (absg**2) / (R**2 * Q),
+            g_square: -y * (G**2) / (R**2 * Q),
         },
-        squares=[(1 / Q, absG * absg / (2 * R) - R * c * g**2 / P**2)],
+        squares=[(y / Q, absG * absg / R - R * c * g**2 / (2 * y * P**2))],
         slack=absG * absg * c * g**2 / (P**2 * (P + Q)),
         modulo=[root_s],
         why="Young's inequality with weight g^2/R^2 <= 1, then c g^2 <= eps + v",
@@ -213,7 +234,7 @@ def one_step_lemma(d: Derivation) -> None:
     )
     d.combine(
         "pathwise",
-        gap=G * g / P - G * g / Q + G**2 / (2 * Q) + 2 * s * R * g**2 / P**2,
+        gap=G * g / P - G * g / Q + 2 * y * G**2 / Q + s * R * g**2 / (2 * y * P**2),
         uses={"worst_sign": 1, "young_past": 1, "young_present": 1, "inverse_root_difference": G * g},
         why="the three pieces together, before taking the conditional mean",
     )
@@ -221,13 +242,14 @@ def one_step_lemma(d: Derivation) -> None:
         "conditional",
         "mean",
         "pathwise",
-        {mean_gP: G, mean_g: -G / Q, mean_g2P2: 2 * s * R, "1": G**2 / (2 * Q)},
+        {mean_gP: G, mean_g: -G / Q, mean_g2P2: s * R / (2 * y), "1": 2 * y * G**2 / Q},
         why="conditional expectation given the past; Q and G are known",
     )
     d.combine(
         "one_step",
-        gap=G * mean_gP - G**2 / (2 * Q) + 2 * s * R * mean_g2P2,
-        uses={"conditional": 1, "unbiased": G / Q},
+        gap=G * mean_gP - kappa * G**2 / Q + s * R * mean_g2P2 / (2 * y),
+        uses={"conditional": 1, "unbiased": G / Q}
+        | ({"young_choice": -(G**2) / Q} if "young_choice" in d.steps else {}),
         why="E g = G turns the middle term into G^2/Q",
         lemma="one_step",
     )
@@ -349,8 +371,9 @@ def log_sum(d: Derivation) -> None:
     )
 
 
-def sum_up(d: Derivation) -> Derivation:
+def sum_up(d: Derivation, young: sp.Rational | None) -> Derivation:
     """Sum over coordinates and steps, telescope, and solve for the weighted gradient sum."""
+    y, kappa = (young, 1 - 2 * young) if young is not None else sp.symbols("young kappa")
     alpha, L, R, eps, h, s, c, beta, B, G, Q, Z = sp.symbols("alpha L R eps h s c beta B G Q Z")
     mean_gP, mean_g2P2, ln2, v_next = sp.symbols("mean_gP mean_g2P2 ln2 v_next")
     log_next, log_prev, inner, norm = sp.symbols("log_next log_prev inner norm")
@@ -391,20 +414,20 @@ def sum_up(d: Derivation) -> Derivation:
         "one_step_sum",
         "coordinates",
         "one_step",
-        {inner_mean: 1, gain: -HALF, norm_mean: 2 * s * R},
+        {inner_mean: 1, gain: -kappa, norm_mean: s * R / (2 * y)},
         why="sum over coordinates",
     )
     d.combine(
         "one_step_weighted",
-        gap=s * inner_mean - s * gain / 2 + 2 * R * c * norm_mean,
-        uses={"one_step_sum": s, d.definition(s): -2 * R * norm_mean},
+        gap=s * inner_mean - kappa * s * gain + R * c * norm_mean / (2 * y),
+        uses={"one_step_sum": s, d.definition(s): -R * norm_mean / (2 * y)},
         why="times the weight sqrt(c)",
     )
     d.apply(
         "one_step_total",
         "steps",
         "one_step_weighted",
-        {T_inner_mean: 1, T_gain: -HALF, T_norm_mean: 2 * R},
+        {T_inner_mean: 1, T_gain: -kappa, T_norm_mean: R / (2 * y)},
         why="expectation of the sum over steps",
     )
     d.tower("tower_inner", T_inner_mean, T_inner, {inner_mean: inner}, why="tower property")
@@ -513,13 +536,13 @@ def sum_up(d: Derivation) -> Derivation:
             "below_end": 1 / alpha,
             "one_step_total": 1,
             "tower_inner": -1,
-            "tower_norm": -2 * R,
-            "gain_total": HALF,
-            "norm_total": 2 * R + L * alpha / 2,
+            "tower_norm": -R / (2 * y),
+            "gain_total": kappa,
+            "norm_total": R / (2 * y) + L * alpha / 2,
         },
         why="descent, one-step lemma and log-sum lemma together",
     )
-    d.conclude("assembled", T_square, why="multiply by 2 sqrt(eps + R^2)")
+    d.conclude("assembled", T_square, why="multiply by sqrt(eps + R^2)/kappa")
     return d
 
 
@@ -531,12 +554,10 @@ def value(constants: Constants, batch_size: np.ndarray | None) -> Evaluation:
             rule=f"{SLUG} needs the tokens of every step",
             do="pass schedule=[B_1, ..., B_K]",
         )
-    alpha, h, eps, R, L, d, delta = (
-        np.asarray(constants[name], dtype=float) for name in ("alpha", "h", "eps", "R", "L", "d", "Delta")
-    )
+    names = ("alpha", "h", "eps", "R", "L", "d", "Delta", "young")
+    alpha, h, eps, R, L, d, delta, young = (np.asarray(constants[name], dtype=float) for name in names)
     tokens = float(batch_size.sum())
-    right = right_hand_side()
-    total = right(alpha, h, eps, R, L, d, delta, tokens)
+    total = right_hand_side()(alpha, h, eps, R, L, d, delta, young, tokens)
     weight = np.sqrt(one_minus_beta(batch_size, h)).sum(axis=-1)
     trivial = d * R**2 * weight
     return Evaluation(
@@ -559,12 +580,13 @@ def one_minus_beta(batch_size: np.ndarray, half_life: Any) -> np.ndarray:
 @functools.cache
 def right_hand_side() -> Any:
     """The produced right-hand side as a NumPy function; Delta = F_start - F_star."""
-    d = derive()
+    d = derive(young=None)
     assert d.claim is not None
+    F_start, F_star, delta, young = sp.symbols("F_start F_star Delta young")
     expression = d.closed_form(d.claim[2]).subs(
-        {sp.Symbol("F_start"): sp.Symbol("Delta"), sp.Symbol("F_star"): 0}
+        {F_start: delta, F_star: 0, sp.Symbol("kappa"): 1 - 2 * young}
     )
-    arguments = sp.symbols("alpha h eps R L d Delta D")
+    arguments = sp.symbols("alpha h eps R L d Delta young D")
     return sp.lambdify(arguments, expression, "numpy")
 
 
@@ -592,6 +614,17 @@ BOUND = Bound(
             unit="loss",
             rule="must be at least 0",
             accepts=lambda x: bool(np.all(np.asarray(x, dtype=float) >= 0)),
+        ),
+        Parameter(
+            name="young",
+            meaning="weight of Young's inequality; 1/4 in the statement",
+            unit="1",
+            rule="must lie in (0, 1/2)",
+            accepts=lambda x: bool(
+                np.all((np.asarray(x, dtype=float) > 0) & (np.asarray(x, dtype=float) < 0.5))
+            ),
+            default=0.25,
+            free=(0.0, 0.5),
         ),
     ),
     derive=derive,

@@ -8,7 +8,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import bstheory as bst
@@ -177,3 +177,32 @@ def test_evaluation_is_vectorised_over_constants() -> None:
 def test_bad_constants_are_named(constants, schedule, message) -> None:
     with pytest.raises(bst.InputError, match=message):
         BOUND.evaluate(constants=constants, schedule=schedule)
+
+
+@settings(max_examples=5)
+@given(young=st.fractions(min_value="1/100", max_value="49/100", max_denominator=1000))
+def test_the_derivation_holds_for_every_young_weight(young) -> None:
+    import sympy as sp
+
+    document = module.derive(sp.Rational(young.numerator, young.denominator)).document()
+    assert recheck_document(document).valid
+
+
+def test_tightening_is_never_looser_and_its_choice_is_proved() -> None:
+    import sympy as sp
+
+    constants = {"alpha": 0.1, "h": 100.0, "eps": 1e-2, "R": 2, "L": 1, "d": 4, "Delta": 1000}
+    found = BOUND.tighten(constants=constants, schedule=[1] * 250)
+    assert found.value < found.published_value
+    assert found.published_value == pytest.approx(
+        BOUND.evaluate(constants=constants, schedule=[1] * 250).value
+    )
+    chosen = found.choice["young"]
+    assert found.value == pytest.approx(
+        BOUND.evaluate(constants={**constants, "young": float(chosen)}, schedule=[1] * 250).value
+    )
+    assert recheck_document(module.derive(sp.Rational(chosen.numerator, chosen.denominator)).document()).valid
+    both = BOUND.tighten(constants=constants, schedule=[1] * 250, also=("alpha",))
+    assert both.value * BOUND.evaluate(constants=constants, schedule=[1] * 250).parts["weight"] < found.value
+    with pytest.raises(bst.InputError, match="also='beta'"):
+        BOUND.tighten(constants=constants, schedule=[1], also=("beta",))
