@@ -5,5 +5,6 @@ from __future__ import annotations
 from bstheory.problems.cosine import cosine_sum
 from bstheory.problems.noisy_quadratic import noisy_quadratic
 from bstheory.problems.problem import Constant, Problem
+from bstheory.problems.pseudo_huber import pseudo_huber
 
-__all__ = ["Constant", "Problem", "cosine_sum", "noisy_quadratic"]
+__all__ = ["Constant", "Problem", "cosine_sum", "noisy_quadratic", "pseudo_huber"]

@@ -21,7 +21,7 @@ from numba.extending import overload
 from bstheory.simulation.generator import fill_normal32, fill_normal64, fill_signs
 from bstheory.simulation.optimizers import COLUMNS, INDEX
 
-PROBLEMS = {"quadratic": 0, "cosine": 1}
+PROBLEMS = {"quadratic": 0, "cosine_sum": 1, "pseudo_huber": 2}
 OPTIMIZERS = {"sgd": 0, "heavy_ball": 1, "nesterov": 2, "signum": 3, "rmsprop": 4, "adam": 5}
 LAWS = {"none": 0, "gaussian": 1, "two_point": 2}
 SUMS = ("weighted_sq_gradient", "weighted_l1_gradient")  # accumulated along the path in float64
@@ -62,9 +62,12 @@ def exact_gradient(problem, x, curvature, out):
     if problem == 0:
         for i in range(x.shape[0]):
             out[i] = curvature[i] * x[i]
-    else:
+    elif problem == 1:
         for i in range(x.shape[0]):
             out[i] = _sine(np.float64(x[i]))
+    else:
+        for i in range(x.shape[0]):
+            out[i] = x[i] / np.sqrt(1 + x[i] * x[i])
 
 
 @numba.njit(**_REASSOCIATE)

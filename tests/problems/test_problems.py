@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bstheory.errors import InputError
-from bstheory.problems import cosine_sum, noisy_quadratic
+from bstheory.problems import cosine_sum, noisy_quadratic, pseudo_huber
 from bstheory.problems.problem import Problem
 
 PROBLEMS = [
@@ -17,6 +17,7 @@ PROBLEMS = [
     cosine_sum(dim=5, noise_scale=0.5),
     cosine_sum(dim=3, noise_scale=0.25, noise_law="gaussian"),
     cosine_sum(dim=2, noise_scale=0.0, noise_law="none"),
+    pseudo_huber(dim=3, noise_scale=0.5, x0=[3.0, -1.0, 0.1]),
 ]
 
 

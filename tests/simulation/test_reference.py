@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bstheory.problems import cosine_sum, noisy_quadratic
+from bstheory.problems import cosine_sum, noisy_quadratic, pseudo_huber
 from bstheory.simulation import SGD, Adam, HeavyBall, RMSProp, Signum, coefficients, kernels, reference_path
 from bstheory.simulation.engine import kernel_ids
 
@@ -35,6 +35,8 @@ BATCHES = np.random.default_rng(0).integers(1, 33, size=STEPS)
 def problem_named(name: str):
     if name == "quadratic":
         return noisy_quadratic(1 / np.arange(1, DIM + 1), 0.3, x0=np.linspace(-1, 2, DIM))
+    if name == "pseudo_huber":
+        return pseudo_huber(DIM, 0.4, x0=np.linspace(-4, 30, DIM))
     return cosine_sum(DIM, 0.4, x0=np.linspace(-4, 30, DIM))
 
 
@@ -53,7 +55,7 @@ def kernel_path(problem, optimizer, noise):
     return x, m, v, sums
 
 
-@pytest.mark.parametrize("name", ["quadratic", "cosine"])
+@pytest.mark.parametrize("name", ["quadratic", "cosine", "pseudo_huber"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: f"{o.name}-{OPTIMIZERS.index(o)}")
 def test_kernel_is_the_reference(optimizer, name: str) -> None:
     problem = problem_named(name)
