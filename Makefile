@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test lint install docs proofs clean
+.PHONY: demo test lint install theorems proofs clean
 
 demo: $(STAMP)
 	$(BIN)/bstheory check --report reports/check
@@ -23,6 +23,9 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
 	touch $(STAMP)
+
+theorems: $(STAMP)
+	$(BIN)/python -m bstheory.reports.pages docs
 
 proofs:
 	bash docs/proofs/build.sh
