@@ -1,1 +1,1 @@
-"""models."""
+"""One decoder; ``tiny`` and ``gpt2_124m`` are two of its configurations."""
