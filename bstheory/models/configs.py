@@ -255,6 +255,9 @@ CONFIGS: dict[str, Callable[[], GPTConfig]] = {
     "tiny_small_batch": lambda: _small_batch(
         name="tiny_small_batch", layers=2, width=64, head_size=32, vocab_size=256, context=64
     ),
+    "tiny_study": lambda: _small_batch(
+        name="tiny_study", layers=1, width=32, head_size=32, vocab_size=256, context=32
+    ),
     "tiny_llama": lambda: _llama(
         name="tiny_llama",
         layers=2,

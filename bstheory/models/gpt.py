@@ -22,14 +22,14 @@ from bstheory.models.configs import GPTConfig, Init, Norm
 
 
 class Linear(nn.Linear):
-    """``nn.Linear`` that leaves its weights uninitialized, so that building a model draws no random numbers."""
+    """``nn.Linear`` without initial values, so that building a model draws no random numbers."""
 
     def reset_parameters(self) -> None:
         pass
 
 
 class Embedding(nn.Embedding):
-    """``nn.Embedding`` that leaves its weights uninitialized."""
+    """``nn.Embedding`` without initial values."""
 
     def reset_parameters(self) -> None:
         pass
@@ -165,7 +165,7 @@ class GPT(nn.Module):
         return F.cross_entropy(logits.view(-1, logits.shape[-1]).float(), targets.reshape(-1))
 
     def parameter_count(self, *, embeddings: bool = True) -> int:
-        """Number of parameters, a tied matrix counted once; ``embeddings=False`` leaves tables and head out."""
+        """Number of parameters, a tied matrix counted once; without ``embeddings``, no tables and no head."""
         total = sum(parameter.numel() for parameter in self.parameters())
         if embeddings:
             return total

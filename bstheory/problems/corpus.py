@@ -1,13 +1,13 @@
 """Real text that every installation already has, as bytes with a fixed held-out part.
 
-The language reference of the standard library (``pydoc_data.topics``) and the docstrings of the pinned numpy,
-scipy, sympy and torch: a few megabytes of English technical prose. The packages' source files are parsed, never
-imported or run. Nothing is shipped or downloaded; the text depends on the installed versions, so its sha256 and
-size go into every run that used it. Any other text file can be used in its place.
+The language reference of the standard library (``pydoc_data.topics``) and the docstrings of the pinned
+numpy, scipy, sympy and torch: a few megabytes of English technical prose. The packages' source files are
+parsed, never imported or run. Nothing is shipped or downloaded; the text depends on the installed versions,
+so its sha256 and size go into every run that used it. Any other text file can be used in its place.
 
-A *document* is one docstring, one topic, or (in a text file) one stretch between ``<|endoftext|>`` marks. Whole documents
-are held out, chosen by their own hash, after paragraphs that occurred before have been dropped everywhere, so no
-paragraph of the validation text occurs in the training text.
+A *document* is one docstring, one topic, or (in a text file) one stretch between ``<|endoftext|>`` marks.
+Whole documents are held out, chosen by their own hash, after paragraphs that occurred before have been
+dropped everywhere, so no paragraph of the validation text occurs in the training text.
 """
 
 from __future__ import annotations
@@ -208,7 +208,8 @@ def installed_corpus() -> Corpus:
 def text_corpus(path: Path | str) -> Corpus:
     """A user's text file (UTF-8), documents separated by ``<|endoftext|>``.
 
-    Without separators, runs of paragraphs of about 2 kB are the documents, so that part of it can be held out.
+    Without separators, runs of paragraphs of about 2 kB are the documents, so that part of it can be held
+    out.
 
     Raises:
         InputError: the file is missing, empty, not UTF-8, or too small to hold any document out.
@@ -235,7 +236,7 @@ def text_corpus(path: Path | str) -> Corpus:
     if not counts[0] or not counts[1]:
         raise input_error(
             got=f"text file {str(path)!r} of {len(text):,} characters ({sum(counts)} documents)",
-            rule=f"one document in about {HELD_OUT} is held out for validation, and none was left on one side",
+            rule=f"about one document in {HELD_OUT} is held out, and none was left on one side",
             do="pass a longer text (100 kB or more)",
         )
     return _corpus(path.name, train, validation, counts)

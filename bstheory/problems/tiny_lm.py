@@ -1,9 +1,9 @@
 """The tiny language model: a byte-level decoder on real text, small enough for two CPU cores.
 
-The objective is F(w) = E over rows of the mean next-byte cross-entropy in nats. Its constants are not known in
-closed form: F_* >= 0 because a cross-entropy is non-negative, log 256 = 5.545 is the loss of the uniform guess,
-and neither a smoothness constant nor an almost-sure gradient bound is published for it, so every theorem that
-needs one is ``inapplicable`` here and the comparison is by prediction of ordering only.
+The objective is F(w) = E over rows of the mean next-byte cross-entropy in nats. Its constants are not known
+in closed form: F_* >= 0 because a cross-entropy is non-negative, log 256 = 5.545 is the loss of the uniform
+guess, and neither a smoothness constant nor an almost-sure gradient bound is published for it, so every
+theorem that needs one is ``inapplicable`` here and the comparison is by prediction of ordering only.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ UNIFORM_LOSS = math.log(256)  # nats per byte of the model that knows nothing
 
 
 def tiny_model(*, seed: int, config: GPTConfig | None = None) -> GPT:
-    """The ``tiny`` model (120,576 parameters) with its initial weights drawn from ``seed`` alone."""
+    """A byte-level model, ``tiny`` by default, with its initial weights drawn from ``seed`` alone."""
     return GPT(config or model_config("tiny"), generator=torch.Generator().manual_seed(seed))
 
 

@@ -1,12 +1,13 @@
 """Which row of the data each training sample is: a stateless permutation of (seed, index).
 
-Sample number ``i`` of a run is row ``permute(i mod N, epoch = i div N)`` of the N rows, whatever the batch-size
-schedule, the number of processes or the number of interruptions: the order belongs to the sample index alone,
-so two runs with different schedules see the same tokens in the same order, and resuming needs one integer.
+Sample number ``i`` of a run is row ``permute(i mod N, epoch = i div N)`` of the N rows, whatever the
+batch-size schedule, the number of processes or the number of interruptions: the order belongs to the sample
+index alone, so two runs with different schedules see the same tokens in the same order, and resuming needs
+one integer.
 
 The permutation is a four-round Feistel network over the smallest even number of bits that holds N, walked
-until it lands below N (Black & Rogaway 2002, "Ciphers with arbitrary finite domains"); the round function is a
-64-bit mixer keyed by (seed, epoch, round). It is a bijection by construction.
+until it lands below N (Black & Rogaway 2002, "Ciphers with arbitrary finite domains"); the round function
+is a 64-bit mixer keyed by (seed, epoch, round). It is a bijection by construction.
 """
 
 from __future__ import annotations

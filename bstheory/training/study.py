@@ -4,16 +4,17 @@ Question (arXiv:2507.07101, claims C1, C4-C6 at the smallest scale): train one s
 equal tokens with batch sizes 1, 4, 16 and 64. Adam's beta2 is either the same number at every batch size or
 has the same half-life in tokens, anchored where the two coincide (beta2 = 0.95 at batch size 64).
 
-Theory's reason. v averages about 1/(1 - beta2) past squared gradients, each a mean over B rows. At fixed beta2
-the tokens behind v shrink in proportion to B, so at B = 1 the denominator sqrt(v) is itself noisy and correlated with the
-gradient it divides: large gradients are divided by their own size, which biases every step and caps the usable
-learning rate. At a fixed half-life the tokens behind v are the same at every B. The gain of the rule must
-therefore be largest at B = 1, shrink as B grows, and vanish at the anchor, where the two arms are one run.
+Theory's reason. v averages about 1/(1 - beta2) past squared gradients, each a mean over B rows. At fixed
+beta2 the tokens behind v shrink in proportion to B, so at B = 1 the denominator sqrt(v) is itself noisy and
+correlated with the gradient it divides: large gradients are divided by their own size, which biases every
+step and caps the usable learning rate. At a fixed half-life the tokens behind v are the same at every B.
+The gain of the rule must therefore be largest at B = 1, shrink as B grows, and vanish at the anchor, where
+the two arms are one run.
 
-Protocol. The learning rates below were chosen before the study by a search with one grid for every arm, seeds that
-the study does not use, and equal budget (``experiments/tiny_lm_check``). Rows are i.i.d. in a fixed order
-that depends on the seed only, the validation rows are the same for every arm, and arms are compared seed by
-seed (common initial weights and data order).
+Protocol. The learning rates below were chosen before the study by a search with one grid for every arm,
+seeds that the study does not use, and equal budget (``experiments/tiny_lm_check``). Rows are i.i.d. in a
+fixed order that depends on the seed only, the validation rows are the same for every arm, and arms are
+compared seed by seed (common initial weights and data order).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import multiprocessing
 import os
 import signal
 import statistics
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,13 +35,15 @@ import numpy as np
 import torch
 
 from bstheory.errors import input_error
+from bstheory.models.configs import model_config
 from bstheory.problems.corpus import Corpus, load_corpus
 from bstheory.problems.tiny_lm import UNIFORM_LOSS, row_count, rows, tiny_model, validation_loss
 from bstheory.run import Run, config_hash
 from bstheory.training.rows import permuted_rows
 from bstheory.verdict import Verdict
 
-CONTEXT = 64
+MODEL = "tiny_study"
+CONTEXT = 32
 ANCHOR_BATCH_SIZE = 64
 ANCHOR_BETA2 = 0.95
 # Half-life in tokens of beta2 = 0.95 at the anchor: B T ln(1/2) / ln(beta2), arXiv:2507.07101 section 3.
@@ -67,10 +71,8 @@ class Prediction:
     """An ordering stated before any run: mean over seeds of ``worse - better`` is positive.
 
     Attributes:
-        name: identifier.
-        statement: what is claimed, in words.
-        reason: why the theory says so.
-        worse, better: each a mapping arm -> weight; the claim is that the weighted sum of final validation losses
+        name: identifier. statement: what is claimed, in words. reason: why the theory says so. worse,
+        better: each a mapping arm -> weight; the claim is that the weighted sum of final validation losses
             of ``worse`` minus that of ``better`` is above zero.
     """
 
@@ -134,7 +136,7 @@ PREDICTIONS = (
     ),
     Prediction(
         name="small_batch_wins",
-        statement="with the fixed half-life, batch size 1 reaches a lower loss than batch size 64 on equal tokens",
+        statement="with the fixed half-life, batch size 1 reaches a lower loss than 64 on equal tokens",
         reason="below the critical batch size, more and noisier steps on equal tokens lose nothing",
         worse={"adam_anchor_64": 1},
         better={"adam_half_life_1": 1},
@@ -149,7 +151,7 @@ PREDICTIONS = (
     Prediction(
         name="sgd_at_1_beats_large_batch",
         statement="plain SGD at batch size 1 reaches a lower loss than Adam at batch size 64 on equal tokens",
-        reason="at this budget batch size 64 has 48 steps: steps, not preconditioning, are scarce there",
+        reason="at this budget batch size 64 has 96 steps: steps, not preconditioning, are scarce there",
         worse={"adam_anchor_64": 1},
         better={"sgd_1": 1},
     ),
@@ -173,7 +175,7 @@ class Plan:
 
 
 def arm(name: str, *, learning_rate: float | None = None) -> Arm:
-    """The arm called ``name`` (a key of ``LEARNING_RATES``), at its chosen learning rate unless one is given."""
+    """The arm called ``name`` (a key of ``LEARNING_RATES``), at its chosen learning rate by default."""
     kind, _, size = name.rpartition("_")
     batch_size = int(size)
     beta2 = {"adam_fixed": ANCHOR_BETA2, "adam_anchor": ANCHOR_BETA2, "sgd": None}.get(
@@ -189,11 +191,11 @@ def arm(name: str, *, learning_rate: float | None = None) -> Arm:
 
 
 def study_plan(*, quick: bool) -> Plan:
-    """The full study (8 arms, 3 seeds, 196,608 tokens each) or its quick form (4 arms, 2 seeds, 49,152 tokens)."""
+    """The study (8 arms, 3 seeds, 196,608 tokens each) or its quick form (4 arms, 2 seeds, 49,152)."""
     if quick:
         names = ("adam_fixed_1", "adam_half_life_1", "adam_fixed_16", "adam_half_life_16")
-        return Plan(arms=tuple(arm(n) for n in names), seeds=(0, 1), tokens=768 * CONTEXT)
-    return Plan(arms=tuple(arm(n) for n in LEARNING_RATES), seeds=(0, 1, 2), tokens=3072 * CONTEXT)
+        return Plan(arms=tuple(arm(n) for n in names), seeds=(0, 1), tokens=1536 * CONTEXT)
+    return Plan(arms=tuple(arm(n) for n in LEARNING_RATES), seeds=(0, 1, 2), tokens=6144 * CONTEXT)
 
 
 def learning_rate_factor(fraction: float) -> float:
@@ -203,10 +205,17 @@ def learning_rate_factor(fraction: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (fraction - WARMUP) / (1 - WARMUP)))
 
 
+def held_out_rows(corpus: Corpus) -> torch.Tensor:
+    """The validation rows of every arm, int64 [R, context + 1]: spread evenly over the held-out documents."""
+    available = row_count(corpus.validation, CONTEXT)
+    spread = np.linspace(0, available - 1, min(VALIDATION_ROWS, available)).astype(np.int64)
+    return rows(corpus.validation, spread, CONTEXT)
+
+
 def _config(arm: Arm, plan: Plan, corpus: Mapping[str, object]) -> dict[str, Any]:
     return {
         "study": "tiny_lm",
-        "model": "tiny",
+        "model": MODEL,
         "context": CONTEXT,
         "tokens": plan.tokens,
         "records": plan.records,
@@ -225,7 +234,16 @@ def train_arm(arm: Arm, plan: Plan, seed: int, corpus: Corpus) -> Run:
     A non-finite training loss ends the run: its remaining validation losses are recorded as infinite and the
     summary says at which step it happened.
     """
-    model = tiny_model(seed=seed)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # one order of summation everywhere, and no oversubscribed cores
+    try:
+        return _train(arm, plan, seed, corpus)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _train(arm: Arm, plan: Plan, seed: int, corpus: Corpus) -> Run:
+    model = tiny_model(seed=seed, config=model_config(MODEL))
     parameters = list(model.parameters())
     if arm.optimizer == "adam":
         optimizer: torch.optim.Optimizer = torch.optim.Adam(
@@ -233,11 +251,7 @@ def train_arm(arm: Arm, plan: Plan, seed: int, corpus: Corpus) -> Run:
         )
     else:
         optimizer = torch.optim.SGD(parameters, lr=0.0, fused=True)
-    held_out = rows(
-        corpus.validation,
-        np.arange(min(VALIDATION_ROWS, row_count(corpus.validation, CONTEXT))),
-        CONTEXT,
-    )
+    held_out = held_out_rows(corpus)
     total_rows = plan.tokens // CONTEXT
     steps = total_rows // arm.batch_size
     order = permuted_rows(np.arange(total_rows), rows=row_count(corpus.train, CONTEXT), seed=seed)
@@ -282,7 +296,9 @@ def train_arm(arm: Arm, plan: Plan, seed: int, corpus: Corpus) -> Run:
 
 def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
-    torch.set_num_threads(1)
+    parent = multiprocessing.parent_process()
+    if parent is not None:  # a parent that was killed cannot stop its workers: they watch it instead
+        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
 def _work(arm: Arm, plan: Plan, seed: int, text: Path | None) -> Run:
@@ -290,7 +306,7 @@ def _work(arm: Arm, plan: Plan, seed: int, text: Path | None) -> Run:
 
 
 def _finish_order(plan: Plan) -> list[tuple[Arm, int]]:
-    """Longest runs first, so that the two processes end together; seed by seed, so that a cut study is balanced."""
+    """Longest runs first, so that processes end together; seed by seed, so that a cut study is balanced."""
     return [(a, s) for s in plan.seeds for a in sorted(plan.arms, key=lambda a: a.batch_size)]
 
 
@@ -311,13 +327,8 @@ def _results(
     todo: Sequence[tuple[Arm, int]], plan: Plan, text: Path | None, corpus: Corpus, workers: int
 ) -> Iterator[Run]:
     if workers == 0:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # the same arithmetic as in a worker process
-        try:
-            for one, seed in todo:
-                yield train_arm(one, plan, seed, corpus)
-        finally:
-            torch.set_num_threads(threads)
+        for one, seed in todo:
+            yield train_arm(one, plan, seed, corpus)
         return
     pool = concurrent.futures.ProcessPoolExecutor(
         workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker

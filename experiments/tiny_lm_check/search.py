@@ -11,8 +11,8 @@ from pathlib import Path
 from bstheory.files import write_json
 from bstheory.training.study import LEARNING_RATES, Plan, arm, study_plan, tiny_lm_study
 
-ADAM_GRID = [2.0**k * 1e-3 for k in range(-2, 5)]
-SGD_GRID = [2.0**k * 1e-1 for k in range(-2, 5)]
+ADAM_GRID = [2.0**k * 1e-3 for k in range(5)]
+SGD_GRID = [2.0**k * 5e-2 for k in range(5)]
 SEEDS = (100,)
 
 
