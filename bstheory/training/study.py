@@ -35,6 +35,7 @@ import numpy as np
 import torch
 
 from bstheory.errors import input_error
+from bstheory.half_life import beta_from_half_life, half_life_from_beta
 from bstheory.models.configs import model_config
 from bstheory.problems.corpus import Corpus, load_corpus
 from bstheory.problems.tiny_lm import UNIFORM_LOSS, row_count, rows, tiny_model, validation_loss
@@ -46,8 +47,7 @@ MODEL = "tiny_study"
 CONTEXT = 32
 ANCHOR_BATCH_SIZE = 64
 ANCHOR_BETA2 = 0.95
-# Half-life in tokens of beta2 = 0.95 at the anchor: B T ln(1/2) / ln(beta2), arXiv:2507.07101 section 3.
-HALF_LIFE = ANCHOR_BATCH_SIZE * CONTEXT * math.log(0.5) / math.log(ANCHOR_BETA2)
+HALF_LIFE = half_life_from_beta(beta=ANCHOR_BETA2, tokens_per_step=ANCHOR_BATCH_SIZE * CONTEXT)
 BETA1 = 0.9
 EPS = 1e-8
 WARMUP = 0.05  # fraction of the tokens over which the learning rate rises linearly; then cosine to zero
@@ -96,8 +96,8 @@ class Finding(NamedTuple):
 
 
 def half_life_beta2(batch_size: int) -> float:
-    """beta2 = 2^(-B T / half-life)."""
-    return 2.0 ** (-batch_size * CONTEXT / HALF_LIFE)
+    """beta2 with the anchor's half-life in tokens."""
+    return beta_from_half_life(half_life=HALF_LIFE, tokens_per_step=batch_size * CONTEXT)
 
 
 # Peak learning rates, from experiments/tiny_lm_check (grid of factors of two, same for every arm of a kind).
