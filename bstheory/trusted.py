@@ -34,6 +34,8 @@ TRUSTED: dict[str, TrustedFact] = {
     "log_product": TrustedFact("ln(a b) = ln a + ln b for a, b > 0", "logarithm"),
     "log_monotone": TrustedFact("a >= b > 0 implies ln a >= ln b", "logarithm"),
     "log_power_of_two": TrustedFact("ln 2^x = x ln 2", "logarithm"),
+    "power_product": TrustedFact("2^(x + y) = 2^x 2^y", "powers"),
+    "power_monotone": TrustedFact("x >= y implies 2^x >= 2^y", "powers"),
     "tower": TrustedFact(
         "E sum_k Z_k E_{k-1}[X_k] = E sum_k Z_k X_k for Z_k known before draw k", "tower property"
     ),

@@ -25,6 +25,7 @@ from bstheory.checking.rational import (
 )
 from bstheory.checking.recheck_rules import REMOVES, Fact, Invalid, Rules
 from bstheory.checking.rules_expectation import ExpectationRules
+from bstheory.checking.rules_powers import PowerRules
 from bstheory.trusted import TRUSTED
 
 INDICES = {"coordinate", "step", "draw"}
@@ -109,7 +110,7 @@ def recheck_parts(document: Mapping[str, Any], found: str) -> Report:
     )
 
 
-class Checker(Rules, ExpectationRules):
+class Checker(Rules, ExpectationRules, PowerRules):
     """Walks through a document once. State: the facts established so far."""
 
     def __init__(self, document: Mapping[str, Any]) -> None:
