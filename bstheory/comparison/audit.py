@@ -168,6 +168,13 @@ def _predictable_batch(case: Case) -> Outcome:
     return known.get(case.batch_rule, (UNKNOWN, "the run does not record how its batches were chosen"))
 
 
+def _fixed_schedule(case: Case) -> Outcome:
+    if case.batch_rule == "fixed":
+        return HOLDS, "the whole schedule was fixed before the run"
+    outcome, reason = _predictable_batch(case)
+    return (outcome, reason) if outcome == UNKNOWN else (FAILS, "batches were chosen during the run")
+
+
 def _requires(**needed: Any) -> Callable[[Case], Outcome]:
     """A check that the optimizer's configuration has these values; a callable value is a predicate."""
 
@@ -213,6 +220,8 @@ _CHECKS: dict[str, Callable[[Case], Outcome]] = {
     "bounded_gradient": _bounded_gradient,
     "unbiased": _unbiased,
     "predictable_batch": _predictable_batch,
+    "fixed_schedule": _fixed_schedule,
+    "sgd_update": _requires(name="sgd", learning_rate_rule="constant", weight_decay=lambda x: not x),
     "half_life_rule": _requires(half_life=_positive, learning_rate_rule="sqrt_one_minus_beta2"),
     "second_moment": _requires(name="adam", bias_correction="none", v0=0.0),
     "update": _requires(

@@ -134,12 +134,14 @@ def compare(bound: Bound, run: Run, *, level: float = 0.99) -> Comparison:
     if lost:
         reason = f"the series {bound.quantity} is not finite in {lost} of {len(run.seeds)} seeds"
         return Comparison(**common, verdict=Verdict.UNDECIDED, reason=reason, method="none")
-    if bound.quantity in _ALMOST_SURE and np.any(samples > trivial * (1 + ROUNDING)):
+    # Only a bounded gradient gives the trivial value the rank of an almost-sure range.
+    ranged = bound.quantity in _ALMOST_SURE and any(a.name == "bounded_gradient" for a in bound.assumptions)
+    if ranged and np.any(samples > trivial * (1 + ROUNDING)):
         reason = (
             "bounded_gradient: the measured sum exceeds d R^2 times its weight, so the published R is false"
         )
         return Comparison(**common, verdict=Verdict.INAPPLICABLE, reason=reason, method="range of the series")
-    lower, upper, method = _limits(samples, trivial, bound.quantity in _ALMOST_SURE, level)
+    lower, upper, method = _limits(samples, trivial, ranged, level)
     measured = samples.mean(axis=0)
     above = lower > value
     below = (upper < value) & (bound.kind in ("identity", "two-sided"))

@@ -21,10 +21,11 @@ UNBIASED = Assumption(name="unbiased", statement="E[g_k | past] = grad F(x_k)")
 VARIANCE = Assumption(
     name="variance",
     statement="E[|g_k - grad F(x_k)|^2 | past] <= sigma^2/b_k, sigma^2 of one sample, b_k samples",
-    constants=("sigma",),
+    constants=("sigma_sq",),
 )
+UPDATE = Assumption(name="sgd_update", statement="x_{k+1} = x_k - eta_k g_k")
 PREDICTABLE_RATE = Assumption(
-    name="predictable",
+    name="predictable_batch",
     statement="eta_k and b_k are chosen from the past, before g_k is drawn; so is whether step k is taken",
 )
 FIXED_RATE = Assumption(

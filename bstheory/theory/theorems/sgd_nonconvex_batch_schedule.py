@@ -28,6 +28,7 @@ from bstheory.theory.sgd_lemmas import (
     PREDICTABLE_RATE,
     SMOOTH,
     UNBIASED,
+    UPDATE,
     VARIANCE,
     declare_sgd,
     nonnegative_parameter,
@@ -37,7 +38,7 @@ from bstheory.theory.sgd_lemmas import (
 )
 
 SLUG = "sgd_nonconvex_batch_schedule"
-STEP_SIZE = Assumption(name="step_size", statement="eta_k <= eta_max < 2/L", constants=("L", "eta"))
+STEP_SIZE = Assumption(name="step_size", statement="eta_k <= eta_max < 2/L", constants=("L",))
 
 
 def derive() -> Derivation:
@@ -47,19 +48,21 @@ def derive() -> Derivation:
     variance = second_moment(d, symbols)
     eta, L = symbols.eta, symbols.L
     b = d.symbol("b", sign="positive", depends=("step",), latex="b_k", meaning="samples of step k")
-    sigma = d.symbol("sigma", sign="nonnegative", latex=r"\sigma", meaning="noise of one sample")
+    sigma_sq = d.symbol(
+        "sigma_sq", sign="nonnegative", latex=r"\sigma^2", meaning="gradient variance of one sample"
+    )
     eta_max = d.symbol("eta_max", sign="positive", latex=r"\eta_{\max}", meaning="largest learning rate")
     room = d.symbol("room", sign="positive", latex=r"2-L\eta_{\max}", meaning="2 - L eta_max")
-    d.assume("variance", sigma**2 / b - variance, assumption="variance", why="at most sigma^2/b")
+    d.assume("variance", sigma_sq / b - variance, assumption="variance", why="at most sigma^2/b")
     d.assume("largest", eta_max - eta, assumption="step_size", why="eta_k <= eta_max")
     d.assume("room", room - 2 + L * eta_max, relation="==", assumption="step_size", why="eta_max < 2/L")
     d.combine(
         "second_moment_bound",
-        gap=symbols.square + sigma**2 / b - symbols.norm_mean,
+        gap=symbols.square + sigma_sq / b - symbols.norm_mean,
         uses={"second_moment": -1, "variance": 1},
         why="E|g|^2 = |G|^2 + variance",
     )
-    T_square, T_own, T_noise = sum_descent(d, symbols, "second_moment_bound", [symbols.square, sigma**2 / b])
+    T_square, T_own, T_noise = sum_descent(d, symbols, "second_moment_bound", [symbols.square, sigma_sq / b])
     noise = d.define(
         "noise", "steps", eta**2 / b, sign="nonnegative", latex=r"E\sum_{k<K}\frac{\eta_k^2}{b_k}"
     )
@@ -73,10 +76,10 @@ def derive() -> Derivation:
         "curvature_total", "steps", "curvature_room", {T_square: eta_max, T_own: -1}, why="sum over steps"
     )
     d.combine("nothing", gap=0, relation="==", why="zero")
-    d.apply("noise_total", "steps", "nothing", {noise: sigma**2, T_noise: -1}, why="sigma is a constant")
+    d.apply("noise_total", "steps", "nothing", {noise: sigma_sq, T_noise: -1}, why="sigma^2 is a constant")
     d.combine(
         "assembled",
-        gap=symbols.F_start - symbols.F_star + L * sigma**2 * noise / 2 - room * T_square / 2,
+        gap=symbols.F_start - symbols.F_star + L * sigma_sq * noise / 2 - room * T_square / 2,
         uses={
             "total": 1,
             "curvature_total": L / 2,
@@ -91,24 +94,20 @@ def derive() -> Derivation:
 
 @functools.cache
 def right_hand_side() -> Any:
-    """The produced right-hand side as a function of L, sigma, room, noise and Delta."""
+    """The produced right-hand side as a function of L, sigma_sq, room, noise and Delta."""
     d = derive()
     assert d.claim is not None
     expression = d.closed_form(d.claim[2]).subs({"F_start": sp.Symbol("Delta"), "F_star": 0})
-    return sp.lambdify(sp.symbols("L sigma room noise Delta"), expression, "numpy")
+    return sp.lambdify(sp.symbols("L sigma_sq room noise Delta"), expression, "numpy")
 
 
 def value(constants: Constants, batch_size: np.ndarray | None) -> Evaluation:
-    """Right-hand side, beside what holds without theorem: sum eta_k times the gradient range 2 L Delta.
-
-    The trivial value is for the start point only (|grad F(x_0)|^2 <= 2 L Delta) and says what the bound must
-    beat for the mean over the run to be an improvement on the start.
-    """
+    """Right-hand side, beside sum_k eta_k times 2 L Delta, the most that the start point alone allows."""
     if batch_size is None:
         raise input_error(
             got="no schedule", rule=f"{SLUG} needs the samples of every step", do="pass schedule=[b_0, ...]"
         )
-    L, sigma, delta = (np.asarray(constants[name], dtype=float) for name in ("L", "sigma", "Delta"))
+    L, sigma_sq, delta = (np.asarray(constants[name], dtype=float) for name in ("L", "sigma_sq", "Delta"))
     eta = per_step(constants["eta"], len(batch_size), "eta")
     largest = eta.max(axis=-1)
     room = 2 - L * largest
@@ -120,7 +119,7 @@ def value(constants: Constants, batch_size: np.ndarray | None) -> Evaluation:
         )
     noise = (eta**2 / batch_size).sum(axis=-1)
     weight = eta.sum(axis=-1)
-    total = right_hand_side()(L, sigma, room, noise, delta)
+    total = right_hand_side()(L, sigma_sq, room, noise, delta)
     trivial = weight * 2 * L * delta
     return Evaluation(
         value=np.asarray(total)[()],
@@ -143,11 +142,11 @@ BOUND = Bound(
     statement_latex=r"\mathbb E\sum_{k<K}\eta_k\|\nabla F(x_k)\|^2\le\frac{2\Delta}{2-L\eta_{\max}}"
     r"+\frac{L\sigma^2}{2-L\eta_{\max}}\,\mathbb E\sum_{k<K}\frac{\eta_k^2}{b_k}",
     kind="upper",
-    assumptions=(SMOOTH, BOUNDED_BELOW, UNBIASED, VARIANCE, PREDICTABLE_RATE, STEP_SIZE),
+    assumptions=(SMOOTH, BOUNDED_BELOW, UPDATE, UNBIASED, VARIANCE, PREDICTABLE_RATE, STEP_SIZE),
     parameters=(
         Parameter(name="eta", meaning="learning rate, one number or one per step", unit="param^2/loss"),
         Parameter(name="L", meaning="smoothness", unit="loss/param^2"),
-        nonnegative_parameter("sigma", "square root of one sample's gradient variance", "grad*sample^0.5"),
+        nonnegative_parameter("sigma_sq", "gradient variance of one sample", "grad^2*samples"),
         nonnegative_parameter("Delta", "F(x_0) - F_*", "loss"),
     ),
     derive=derive,

@@ -23,7 +23,7 @@ def test_value_is_the_statement() -> None:
     eta, b = np.array([0.1, 0.4, 0.2]), np.array([1, 2, 8])
     room = 2 - L * eta.max()
     stated = 2 * delta / room + L * sigma**2 / room * (eta**2 / b).sum()
-    found = BOUND.evaluate(constants={"eta": eta, "L": L, "sigma": sigma, "Delta": delta}, schedule=b)
+    found = BOUND.evaluate(constants={"eta": eta, "L": L, "sigma_sq": sigma**2, "Delta": delta}, schedule=b)
     assert found.value == pytest.approx(stated, rel=1e-12)
     assert found.parts["weighted_mean"] == pytest.approx(stated / eta.sum(), rel=1e-12)
 
@@ -38,7 +38,7 @@ def test_above_exact_moments(seed: int) -> None:
     b = rng.integers(1, 50, size=num_steps)
     measured = exact(problem, eta, b)
     seen = (eta * measured["sq_gradient"][:-1]).sum()
-    constants = {"eta": eta, "L": L, "sigma": np.sqrt(problem["c"].sum()), "Delta": measured["loss"][0]}
+    constants = {"eta": eta, "L": L, "sigma_sq": problem["c"].sum(), "Delta": measured["loss"][0]}
     assert seen <= BOUND.evaluate(constants=constants, schedule=b).value * (1 + 1e-12)
 
 
@@ -52,13 +52,13 @@ def test_reached_in_the_limit() -> None:
     measured = exact(problem, eta, np.ones(4000, dtype=int))
     seen = (eta * measured["sq_gradient"][:-1]).sum()
     bound = BOUND.evaluate(
-        constants={"eta": eta, "L": 1.0, "sigma": 1.0, "Delta": 0.0}, schedule=np.ones(4000, dtype=int)
+        constants={"eta": eta, "L": 1.0, "sigma_sq": 1.0, "Delta": 0.0}, schedule=np.ones(4000, dtype=int)
     )
     assert 0.97 * bound.value < seen < bound.value
 
 
 def test_vectorised_over_constants() -> None:
-    constants = {"eta": 0.1, "L": np.array([1.0, 2.0]), "sigma": 1.0, "Delta": 1.0}
+    constants = {"eta": 0.1, "L": np.array([1.0, 2.0]), "sigma_sq": 1.0, "Delta": 1.0}
     both = BOUND.evaluate(constants=constants, schedule=[1, 2, 3]).value
     single = [BOUND.evaluate(constants={**constants, "L": L}, schedule=[1, 2, 3]).value for L in (1.0, 2.0)]
     assert both == pytest.approx(single)
@@ -69,11 +69,11 @@ def test_vectorised_over_constants() -> None:
     [
         ({"eta": 1.0}, "step_size"),
         ({"eta": -0.1}, "must be positive"),
-        ({"sigma": -1.0}, "must be at least 0"),
+        ({"sigma_sq": -1.0}, "must be at least 0"),
         ({"eta": np.array([0.1, 0.2])}, "one entry for each of the 3 steps"),
     ],
 )
 def test_outside_the_hypotheses(change, message) -> None:
-    constants = {"eta": 0.1, "L": 2.0, "sigma": 1.0, "Delta": 1.0} | change
+    constants = {"eta": 0.1, "L": 2.0, "sigma_sq": 1.0, "Delta": 1.0} | change
     with pytest.raises(InputError, match=message):
         BOUND.evaluate(constants=constants, schedule=[1, 2, 3])
