@@ -33,6 +33,9 @@ TRUSTED: dict[str, TrustedFact] = {
     "log_quotient": TrustedFact("ln(a/b) = ln a - ln b for a, b > 0", "logarithm"),
     "log_product": TrustedFact("ln(a b) = ln a + ln b for a, b > 0", "logarithm"),
     "log_monotone": TrustedFact("a >= b > 0 implies ln a >= ln b", "logarithm"),
+    "exp_series": TrustedFact(
+        "e^u = sum_m u^m/m!, and a convergent series of nonnegative terms is nonnegative", "power series"
+    ),
     "log_power_of_two": TrustedFact("ln 2^x = x ln 2", "logarithm"),
     "power_product": TrustedFact("2^(x + y) = 2^x 2^y", "powers"),
     "power_monotone": TrustedFact("x >= y implies 2^x >= 2^y", "powers"),

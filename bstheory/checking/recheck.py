@@ -26,6 +26,7 @@ from bstheory.checking.rational import (
 from bstheory.checking.recheck_rules import REMOVES, Fact, Invalid, Rules
 from bstheory.checking.rules_expectation import ExpectationRules
 from bstheory.checking.rules_powers import PowerRules
+from bstheory.checking.rules_scalar import ScalarRules
 from bstheory.trusted import TRUSTED
 
 INDICES = {"coordinate", "step", "draw"}
@@ -110,7 +111,7 @@ def recheck_parts(document: Mapping[str, Any], found: str) -> Report:
     )
 
 
-class Checker(Rules, ExpectationRules, PowerRules):
+class Checker(Rules, ExpectationRules, PowerRules, ScalarRules):
     """Walks through a document once. State: the facts established so far."""
 
     def __init__(self, document: Mapping[str, Any]) -> None:
