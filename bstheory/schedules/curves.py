@@ -35,6 +35,11 @@ class Numeric:
     number = staticmethod(float)
 
     @staticmethod
+    def between(x: Any, a: float, b: float) -> Any:
+        """x, which lies between a and b up to rounding, without that rounding."""
+        return np.minimum(np.maximum(x, min(a, b)), max(a, b))
+
+    @staticmethod
     def of(schedule: Any, t: Any) -> Any:
         return schedule.value(t)
 
@@ -64,6 +69,10 @@ class Symbolic:
 
     def number(self, value: float) -> Any:
         return self.sp.Integer(int(value)) if value == int(value) else self.sp.Rational(repr(float(value)))
+
+    @staticmethod
+    def between(x: Any, a: Any, b: Any) -> Any:
+        return x
 
     def exp2(self, x: Any) -> Any:
         return self.sp.Integer(2) ** x
@@ -127,7 +136,8 @@ def _polynomial(t: Any, p: Params, m: Any) -> Any:
 
 def _geometric(t: Any, p: Params, m: Any) -> Any:
     start, end = m.number(p["start"]), m.number(p["end"])
-    return start * (end / start) ** _progress(t, p, m)
+    u = _progress(t, p, m)
+    return m.between(start ** (1 - u) * end**u, start, end)
 
 
 def _cosine(t: Any, p: Params, m: Any) -> Any:

@@ -36,19 +36,8 @@ Pair = tuple[float, float]
 
 
 def _signal(s: Statistics, rule: Rule) -> float:
-    """|g|^2, or its debiased form with the explicit floor."""
-    if not rule.debias:
-        return s.norm_sq
-    if s.signal > 0 and rule.signal_floor is None:
-        return s.signal
-    if rule.signal_floor is None and rule.smoothing == 0:
-        raise input_error(
-            got=f"a signal estimate |g|^2 - noise/b = {s.signal:g}",
-            rule="the debiased test divides by a positive one",
-            why="noise dominates this batch",
-            do="smooth over steps, or pass signal_floor (a fraction of |g|^2) to bound it explicitly",
-        )
-    return s.signal if rule.signal_floor is None else max(s.signal, rule.signal_floor * s.norm_sq)
+    """|g|^2, or its debiased form, which may be negative: ``_proposal`` applies the floor after smoothing."""
+    return s.signal if rule.debias else s.norm_sq
 
 
 def _norm_test(s: Statistics, r: Rule) -> Pair:
@@ -229,6 +218,7 @@ class Rule:
             "batch_size": self.initial,
             "numerator": 0.0,
             "denominator": 0.0,
+            "floor": 0.0,
             "weight": 0.0,
             "waited": 0,
             "proposal": None,
@@ -265,6 +255,7 @@ class Rule:
             **state,
             "numerator": keep * state["numerator"] + (1 - keep) * numerator,
             "denominator": keep * state["denominator"] + (1 - keep) * denominator,
+            "floor": keep * state["floor"] + (1 - keep) * self._floor(statistics, denominator),
             "weight": keep * state["weight"] + (1 - keep),
             "waited": state["waited"] + 1,
         }
@@ -275,19 +266,26 @@ class Rule:
         new |= {"waited": 0, "proposal": proposal, "limited_by": limited_by, "batch_size": batch_size}
         return new
 
+    def _floor(self, s: Statistics, denominator: float) -> float:
+        """The least denominator of this step: the one of a signal of ``signal_floor * |g|^2``."""
+        if self.signal_floor is None or s.signal == 0.0:
+            return 0.0
+        return denominator / s.signal * self.signal_floor * s.norm_sq
+
     def _proposal(self, state: Mapping[str, Any]) -> float:
         b = state["batch_size"]
         if self.name == "simigrad":
             low = state["numerator"] / state["weight"] < self.tolerance
             return b * self.factor if low else b / self.factor
-        if state["denominator"] <= 0:
+        denominator = max(state["denominator"], state["floor"])
+        if denominator <= 0:
             raise input_error(
-                got=f"a smoothed signal of {state['denominator'] / state['weight']:g}",
+                got=f"a debiased signal |g|^2 - noise/b of {state['denominator'] / state['weight']:g}",
                 rule="the rule divides by a positive one",
-                why="noise dominates, also after smoothing",
-                do="smooth more, or pass signal_floor",
+                why="noise dominates, after the smoothing that was asked for",
+                do="smooth more, or pass signal_floor (a fraction of |g|^2) to bound it explicitly",
             )
-        ratio = state["numerator"] / state["denominator"]
+        ratio = state["numerator"] / denominator
         if self.name in _SQUARED:
             return ratio**2
         if self.name == "big_batch":

@@ -112,6 +112,7 @@ def test_a_walk_past_2_to_the_31_is_exact() -> None:
 
 
 @given(any_schedule)
+@example(make("geometric", start=107, end=1, over=1))
 def test_round_trips_and_hash(schedule: Schedule) -> None:
     again = Schedule.from_dict(json.loads(json.dumps(schedule.to_dict())))
     for other in (again, pickle.loads(pickle.dumps(schedule)), copy.deepcopy(schedule)):
