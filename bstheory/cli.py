@@ -26,6 +26,9 @@ class Command(NamedTuple):
 
 # A new command is one line here. Its function's docstring is its --help; its module imports nothing heavy.
 COMMANDS: dict[str, Command] = {
+    "check": Command(
+        "bstheory.check_command", "command", "derivations, simulations, a tiny language model: every verdict"
+    ),
     "cite": Command("bstheory.commands", "cite", "BibTeX of the papers that theorems rest on"),
 }
 

@@ -1,0 +1,196 @@
+"""The command ``bstheory check``: options, progress, the table of verdicts, interruption and resumption."""
+
+from __future__ import annotations
+
+import dataclasses
+import json as json_module
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tyro.conf import Positional
+
+from bstheory.check_job import Link, Result, Settings, check_slugs, run_check
+from bstheory.errors import input_error
+from bstheory.files import atomic_write, read_json, write_json
+
+
+def command(
+    slug: Positional[tuple[str, ...]] = (),
+    *,
+    quick: bool = False,
+    all: bool = False,
+    json: str | None = None,
+    report: Path | None = None,
+    resume: Path | None = None,
+    text: Path | None = None,
+    quiet: bool = False,
+) -> int:
+    """Check the chain from a theorem to measurements and print every verdict.
+
+    Without arguments: the derivation of adam_token_half_life, its simulation under four batch-size schedules,
+    the exact recursions of the noisy quadratic against simulated paths, controls that must be rejected, and a
+    tiny language model on real text. Exit code 0 only if every verdict is as declared.
+
+    Examples: bstheory check --quick; bstheory check adam_token_half_life --json -; bstheory check --report
+        out
+
+    Args:
+        slug: theorems (or nqm_sgd, nqm_heavy_ball, tiny_lm) to check; the whole chain when none is given.
+        quick: smaller samples, about half a minute.
+        all: the derivations of every theorem in the library.
+        json: write the results to this file, or - for stdout instead of the table.
+        report: folder for an HTML page with the derivation, plots and verdicts.
+        resume: run directory of an interrupted check to finish; it keeps its settings.
+        text: UTF-8 text file for the language model instead of the installed documentation.
+        quiet: no progress.
+    """
+    settings, folder = _prepare(slug, quick, all, text, resume)
+    if report is not None:
+        _probe(report)
+    if json not in (None, "-"):
+        _probe(Path(json).parent)
+    try:
+        with _watching(quiet) as watch:
+            result = run_check(settings, folder, watch)
+    except KeyboardInterrupt:
+        rest = "" if report is None else f" --report {report}"
+        print(
+            f"\nbstheory: interrupted; what had finished is in {folder}\n"
+            f"resume with: bstheory check --resume {folder}{rest}",
+            file=sys.stderr,
+        )
+        return 130
+    if json is not None:
+        document = json_module.dumps(result.to_json(), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+        if json == "-":
+            sys.stdout.write(document)
+        else:
+            atomic_write(json, document)
+    if json != "-":
+        _print(result)
+    if report is not None:
+        from bstheory.reports.check_page import write_check_page
+
+        page = write_check_page(result, report)
+        print(f"report: {page}", file=sys.stderr if json == "-" else sys.stdout)
+    return 0 if result.as_declared else 1
+
+
+def _prepare(
+    slugs: tuple[str, ...], quick: bool, everything: bool, text: Path | None, resume: Path | None
+) -> tuple[Settings, Path]:
+    """Settings and run directory; every mistake that can be seen before the work is seen here."""
+    if resume is not None:
+        if slugs or quick or everything or text is not None:
+            raise input_error(
+                got="--resume together with a slug, --quick, --all or --text",
+                rule="a resumed check keeps the settings it was started with",
+                do="leave them out, or start a new check",
+            )
+        document = read_json(resume / "check.json")
+        fields = {field.name for field in dataclasses.fields(Settings)}
+        if not isinstance(document, dict) or set(document.get("settings", {})) != fields:
+            raise input_error(
+                got=f"{str(resume / 'check.json')!r} without the settings of a check",
+                rule="a run directory is one that bstheory check made",
+                do="pass the directory that the interrupted check printed",
+            )
+        stored = document["settings"]
+        return Settings(**{**stored, "slugs": tuple(stored["slugs"])}), resume
+    if text is not None:
+        from bstheory.problems.corpus import load_corpus
+
+        load_corpus(text)
+    settings = Settings(
+        slugs=check_slugs(slugs),
+        quick=quick,
+        everything=everything,
+        text=None if text is None else str(text.resolve()),
+    )
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    folder = Path("runs") / f"check-{stamp}"
+    number = 1
+    while folder.exists():
+        number += 1
+        folder = Path("runs") / f"check-{stamp}-{number}"
+    write_json(
+        folder / "check.json", {"settings": dataclasses.asdict(settings) | {"slugs": list(settings.slugs)}}
+    )
+    return settings, folder
+
+
+def _probe(folder: Path) -> None:
+    """Raise ``InputError`` now rather than after the work if nothing can be written in ``folder``."""
+    atomic_write(folder / ".bstheory-probe", b"").unlink()
+
+
+class _watching:
+    """Progress bars on stderr; plain lines where stderr is not a terminal; nothing when quiet."""
+
+    def __init__(self, quiet: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        self.quiet = quiet
+        self.console = Console(stderr=True, highlight=False)
+        self.bars = Progress(
+            TextColumn("{task.description:<36}"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeElapsedColumn(),
+            console=self.console,
+            disable=quiet or not self.console.is_terminal,
+        )
+        self.tasks: dict[int, Any] = {}
+        self.started: dict[int, float] = {}
+
+    def __enter__(self) -> Callable[[int, int, str, float, list[Link]], None]:
+        self.bars.start()
+        return self.update
+
+    def __exit__(self, *exception: Any) -> None:
+        self.bars.stop()
+
+    def update(self, number: int, total: int, title: str, fraction: float, found: list[Link]) -> None:
+        if number not in self.tasks:
+            self.tasks[number] = self.bars.add_task(title, total=1.0)
+            self.started[number] = time.perf_counter()
+        self.bars.update(self.tasks[number], completed=fraction)
+        if found and not self.quiet and not self.console.is_terminal:
+            seconds = time.perf_counter() - self.started[number]
+            verdicts = ", ".join(dict.fromkeys(link.verdict.word for link in found))
+            print(f"[{number}/{total}] {title}: {verdicts} ({seconds:.1f} s)", file=sys.stderr)
+
+
+def _print(result: Result) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("part", no_wrap=True)
+    table.add_column("what")
+    table.add_column("measured/bound", justify="right", no_wrap=True)
+    for link in result.links:
+        style = "green" if link.as_declared else "bold red"
+        what = link.slug if link.part == "derivation" else link.name
+        ratio = "" if link.ratio is None else f"{link.ratio:.3g}"
+        table.add_row(f"[{style}]{link.verdict.word}[/]", link.part, escape(what), ratio)
+    console = Console(highlight=False)
+    console.print(table)
+    console.print()
+    for verdict in dict.fromkeys(link.verdict for link in result.links):
+        console.print(f"[bold]{verdict.word}[/]: {verdict.value}")
+    for link in result.links:
+        if not link.as_declared:
+            console.print(
+                f"\n[bold red]not as declared[/]: {escape(link.slug)}, {escape(link.name)} is "
+                f"{link.verdict.word}, declared {link.declared.word}: {escape(link.reason)}"
+            )
+    good = sum(link.as_declared for link in result.links)
+    console.print(f"\n{good} of {len(result.links)} verdicts are as declared; run directory: {result.folder}")
