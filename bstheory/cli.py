@@ -29,6 +29,12 @@ COMMANDS: dict[str, Command] = {
     "check": Command(
         "bstheory.check_command", "command", "derivations, simulations, a tiny language model: every verdict"
     ),
+    "derive": Command(
+        "bstheory.commands", "derive", "a theorem's derivation, step by step, with its certificate"
+    ),
+    "evaluate": Command("bstheory.commands", "evaluate", "a bound's value, the trivial bound beside it"),
+    "recheck": Command("bstheory.commands", "recheck", "check a saved certificate again"),
+    "chain": Command("bstheory.commands", "chain", "the places where one theorem lives, with their verdicts"),
     "cite": Command("bstheory.commands", "cite", "BibTeX of the papers that theorems rest on"),
 }
 

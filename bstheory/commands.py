@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json as json_module
 import sys
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
-from tyro.conf import Positional
+from tyro.conf import Positional, UseAppendAction
 
 Words = Positional[tuple[str, ...]]
 
@@ -41,3 +42,164 @@ def cite(slug: Words = (), *, json: str | None = None) -> int:
     if json != "-":
         print(references.cite(*chosen))
     return 0
+
+
+def derive(slug: Positional[str], *, latex: bool = False, json: str | None = None) -> int:
+    """Derive a theorem step by step and check every step with the independent checker.
+
+    Examples: bstheory derive adam_token_half_life; bstheory derive adam_token_half_life --latex > proof.tex
+
+    Args:
+        slug: the theorem.
+        latex: print a stand-alone LaTeX file instead of text.
+        json: write the certificate, which bstheory recheck reads, to this file, or - for stdout instead of
+            the text.
+    """
+    from bstheory.checking import check
+    from bstheory.theory.library import get
+    from bstheory.verdict import Verdict
+
+    bound = get(slug)
+    certificate = check(bound)
+    if json is not None:
+        emit(certificate.to_json(), json)
+    if json != "-":
+        from bstheory.theory import render
+
+        if latex:
+            sys.stdout.write(render.latex_file(certificate.evidence))
+        else:
+            if certificate.evidence.get("format") is not None:
+                sys.stdout.write(render.text(certificate.evidence))
+            print(f"\n{certificate.verdict.word}: {certificate.verdict.value}")
+            print(f"method: {certificate.method}, {certificate.seconds:.2f} s")
+            if certificate.reason:
+                print(f"reason: {certificate.reason}")
+            print(f"rests on: {', '.join(certificate.rests_on)}")
+    return 0 if certificate.verdict is Verdict.from_word(bound.declared) else 1
+
+
+def recheck(file: Positional[Path], *, json: str | None = None) -> int:
+    """Check a certificate file again, without the code that derived it; exit code 1 if a step does not
+    follow.
+
+    Args:
+        file: written by bstheory derive SLUG --json FILE, or found in a run directory under certificates/.
+        json: write the report to this file, or - for stdout instead of the text.
+    """
+    import dataclasses
+
+    from bstheory.checking import recheck as recheck_file
+    from bstheory.verdict import Verdict
+
+    report = recheck_file(file)
+    verdict = Verdict.from_word(report.establishes) if report.valid else Verdict.INVALID
+    if json is not None:
+        emit({**dataclasses.asdict(report), "verdict": verdict.word}, json)
+    if json != "-":
+        print(f"{verdict.word}: {verdict.value}")
+        print(f"{report.steps} steps, claim {report.claim_hash[:16]}")
+        if report.reason:
+            print(f"reason: {report.reason}")
+        if report.rests_on:
+            print(f"rests on: {', '.join(report.rests_on)}")
+    return 0 if report.valid else 1
+
+
+def evaluate(
+    slug: Positional[str],
+    *,
+    set: Annotated[tuple[str, ...], UseAppendAction] = (),
+    schedule: str | None = None,
+    tokens: int | None = None,
+    json: str | None = None,
+) -> int:
+    """The value of a bound, the trivial bound beside it.
+
+    Example: bstheory evaluate adam_token_half_life --set alpha=0.1 --set h=1e5 --set eps=0.01 --set R=2
+    --set L=1 --set d=64 --set Delta=90 --schedule "0:16 500K:64" --tokens 1000000
+
+    Args:
+        slug: the theorem.
+        set: NAME=VALUE of a constant, once for each; a comma-separated list makes a vector.
+        schedule: batch size in tokens against tokens consumed, e.g. "64" or "0:64 1M:256".
+        tokens: total tokens, needed with a schedule.
+        json: write the result to this file, or - for stdout instead of the text.
+    """
+    import numpy as np
+
+    from bstheory.errors import input_error
+    from bstheory.theory.library import get
+
+    bound = get(slug)
+    constants = {}
+    for word in set:
+        name, equals, value = word.partition("=")
+        try:
+            numbers = [float(piece) for piece in value.split(",")]
+        except ValueError:
+            equals = ""
+        if not equals or not name:
+            raise input_error(got=f"--set {word}", rule="it is NAME=NUMBER", do="write for example --set L=1")
+        constants[name] = numbers[0] if len(numbers) == 1 else np.array(numbers)
+    batches = None
+    if schedule is not None:
+        from bstheory.schedules import parse
+
+        if tokens is None:
+            raise input_error(
+                got=f"--schedule {schedule!r} without --tokens",
+                rule="a schedule has a bound only up to a number of tokens",
+                do="add --tokens, e.g. --tokens 1000000",
+            )
+        batches = parse(schedule).rounded(multiple=1).batch_sizes(num_tokens=tokens, last="partial")
+    found = bound.evaluate(constants=constants, schedule=batches)
+    document = {
+        "slug": slug,
+        "quantity": bound.quantity,
+        "value": _plain(found.value),
+        "trivial_value": _plain(found.trivial_value),
+        "vacuous": _plain(found.vacuous),
+        "parts": {name: _plain(value) for name, value in found.parts.items()},
+        "constants": {name: _plain(value) for name, value in constants.items()},
+        "schedule": schedule,
+        "tokens": tokens,
+        "num_steps": None if batches is None else len(batches),
+    }
+    if json is not None:
+        emit(document, json)
+    if json != "-":
+        print(f"{bound.title}\n{bound.quantity} <= {document['value']}")
+        print(f"trivial bound: {document['trivial_value']}")
+        if np.any(found.vacuous):
+            print("the bound is vacuous here: it says no more than the trivial one")
+        for name, value in document["parts"].items():
+            print(f"  {name}: {value}")
+    return 0
+
+
+def chain(slug: Positional[str], *, json: str | None = None) -> int:
+    """The places where one theorem lives, and what its derivation and its experiment say; exit code 1 if one
+    is missing.
+
+    Args:
+        slug: the theorem.
+        json: write the chain to this file, or - for stdout instead of the text.
+    """
+    from bstheory.chain import links
+
+    found = links(slug)
+    if json is not None:
+        emit({"slug": slug, "links": found}, json)
+    if json != "-":
+        for link in found:
+            print(f"{link['part']:<12}{link['path']:<58}{link['state']}")
+    return 0 if all(link["ok"] for link in found) else 1
+
+
+def _plain(value: Any) -> Any:
+    """NumPy scalar or array to plain JSON numbers."""
+    import numpy as np
+
+    array = np.asarray(value)
+    return array.item() if array.ndim == 0 else array.tolist()

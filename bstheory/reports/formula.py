@@ -7,9 +7,9 @@ neither stretch delimiters nor space operators.
 
 from __future__ import annotations
 
-import functools
 import html
 import re
+from typing import Any
 
 # mathtext knows one spelling of each; these are the synonyms that the theorems use.
 _SYNONYMS = (
@@ -82,37 +82,87 @@ def _closing(text: str, start: int) -> int:
     return len(text)
 
 
-@functools.cache
-def svg(latex: str, *, display: bool = False, size: float = 17.0) -> str:
-    """One formula as an ``<svg>`` element whose text is set at ``size`` pixels, aligned on the baseline.
+class Formulas:
+    """Formulas of one page, which share their glyphs: :meth:`definitions` goes into the page once.
 
-    Raises:
-        ValueError: mathtext cannot parse it.
+    Example:
+        >>> formulas = Formulas()
+        >>> formulas.render(r"\\frac12")[:17]
+        '<svg class="math"'
     """
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.mathtext import MathTextParser
-    from matplotlib.textpath import TextPath
 
-    source = f"${normalize(latex, display=display)}$"
-    font = FontProperties(size=size, math_fontfamily="cm")
-    width, height, depth, *_ = MathTextParser("path").parse(source, dpi=72, prop=font)
-    path = TextPath((0, 0), source, prop=font)
-    pieces = []
-    for vertices, code in path.iter_segments(curves=True, simplify=False):
-        points = " ".join(f"{x:.2f} {height - y:.2f}" for x, y in vertices.reshape(-1, 2))
-        pieces.append("Z" if code == 79 else "MLQC"[code - 1] + points)
-    total = height + depth
-    label = html.escape(latex, quote=True)
-    return (
-        f'<svg class="math" role="img" aria-label="{label}" width="{width:.1f}" height="{total:.1f}" '
-        f'viewBox="0 0 {width:.2f} {total:.2f}" style="vertical-align:{-depth:.1f}px">'
-        f'<path fill="currentColor" d="{"".join(pieces)}"/></svg>'
-    )
+    def __init__(self, size: float = 17.0) -> None:
+        self.size = size
+        self._glyphs: dict[str, str] = {}
+
+    def svg(self, latex: str, *, display: bool = False) -> str:
+        """One formula as an ``<svg>`` element set at ``size`` pixels, aligned on the baseline.
+
+        Raises:
+            ValueError: mathtext cannot parse it.
+        """
+        from matplotlib.font_manager import FontProperties
+        from matplotlib.textpath import TextToPath
+
+        source = f"${normalize(latex, display=display)}$"
+        font = FontProperties(size=self.size, math_fontfamily="cm")
+        layout = TextToPath()
+        width, height, depth = layout.get_text_width_height_descent(source, font, ismath=True)
+        placed, glyphs, lines = layout.get_glyphs_mathtext(font, source)
+        names = {name: self._define(name, *path) for name, path in glyphs.items()}
+        scale = self.size / layout.FONT_SCALE
+        pieces = []
+        for name, x, y, size in placed:
+            k = size * scale
+            pieces.append(
+                f'<use href="#{names[name]}" '
+                f'transform="matrix({k:.4g} 0 0 {-k:.4g} {x * scale:.2f} {height - depth - y * scale:.2f})"/>'
+            )
+        for corners, _ in lines:
+            (left, bottom), (right, top) = corners[0], corners[2]
+            pieces.append(
+                f'<rect x="{left * scale:.2f}" y="{height - depth - top * scale:.2f}" '
+                f'width="{(right - left) * scale:.2f}" height="{max((top - bottom) * scale, 0.7):.2f}"/>'
+            )
+        label = html.escape(latex, quote=True)
+        return (
+            f'<svg class="math" role="img" aria-label="{label}" width="{width:.1f}" height="{height:.1f}" '
+            f'viewBox="0 0 {width:.2f} {height:.2f}" style="vertical-align:{-depth:.1f}px">'
+            f'<g fill="currentColor">{"".join(pieces)}</g></svg>'
+        )
+
+    def render(self, latex: str, *, display: bool = False) -> str:
+        """:meth:`svg`, or the escaped source in ``<code>`` where mathtext cannot parse it."""
+        try:
+            return self.svg(latex, display=display)
+        except ValueError:
+            return f'<code class="latex">{html.escape(latex)}</code>'
+
+    def definitions(self) -> str:
+        """The glyphs that the page's formulas use; place it before the first of them."""
+        paths = "".join(f'<path id="{name}" d="{d}"/>' for name, d in self._glyphs.items())
+        return f'<svg width="0" height="0" style="position:absolute" aria-hidden="true"><defs>{paths}</defs></svg>'
+
+    def _define(self, name: str, vertices: Any, codes: Any) -> str:
+        from matplotlib.path import Path
+
+        identifier = "g-" + re.sub(r"[^A-Za-z0-9-]", "_", name)
+        if identifier not in self._glyphs:
+            pieces = []
+            for points, code in Path(vertices, codes).iter_segments(curves=True, simplify=False):
+                if code == Path.CLOSEPOLY:
+                    pieces.append("Z")
+                else:
+                    pieces.append("MLQC"[code - 1] + " ".join(f"{value:.1f}" for value in points))
+            self._glyphs[identifier] = "".join(pieces)
+        return identifier
 
 
-def render(latex: str, *, display: bool = False, size: float = 17.0) -> str:
-    """:func:`svg`, or the escaped source in ``<code>`` where mathtext cannot parse it."""
-    try:
-        return svg(latex, display=display, size=size)
-    except ValueError:
-        return f'<code class="latex">{html.escape(latex)}</code>'
+def svg(latex: str, *, display: bool = False, size: float = 17.0) -> str:
+    """One formula that carries its own glyphs, for use outside a page. Raises ``ValueError`` as
+    ``Formulas.svg``."""
+    formulas = Formulas(size)
+    drawn = formulas.svg(latex, display=display)
+    head, _, rest = drawn.partition("><g")
+    glyphs = formulas.definitions()
+    return f"{head}>{glyphs[glyphs.index('<defs>') : -len('</svg>')]}<g{rest}"

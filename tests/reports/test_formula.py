@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from bstheory.reports.formula import normalize, render, svg
+from bstheory.reports.formula import Formulas, normalize, svg
 
 
 @pytest.mark.parametrize(
@@ -34,21 +34,35 @@ def test_display_fractions_are_large_only_at_the_top() -> None:
     )
 
 
-def test_svg_is_one_labelled_path_inside_its_box() -> None:
-    root = ElementTree.fromstring(
-        svg(r"\mathbb E\sum_{k\le K}\frac{g_k^2}{\sqrt{\varepsilon+v_k}} \le 2", display=True)
-    )
-    assert root.get("aria-label", "").startswith(r"\mathbb E")
+def test_svg_is_labelled_and_stays_in_its_box() -> None:
+    latex = r"\mathbb E\sum_{k\le K}\frac{g_k^2}{\sqrt{\varepsilon+v_k}} \le 2"
+    root = ElementTree.fromstring(svg(latex, display=True))
+    assert root.get("aria-label") == latex
     _, _, width, height = map(float, root.get("viewBox", "").split())
-    (path,) = list(root)
-    numbers = [float(x) for x in __import__("re").findall(r"-?\d+\.\d+", path.get("d", ""))]
-    xs, ys = numbers[0::2], numbers[1::2]
-    # mathtext's box is the advance box: italics may lean out of it by a fraction of an em.
-    assert -3 < min(xs) < max(xs) < width + 3
-    assert -3 < min(ys) < max(ys) < height + 3
+    defined = {path.get("id") for path in root.iter("path")}
+    placed = list(root.iter("use"))
+    assert placed and {use.get("href", "")[1:] for use in placed} == defined
+    for use in placed:
+        *_, x, y = map(float, use.get("transform", "")[len("matrix(") : -1].split())
+        assert 0 <= x <= width and 0 <= y <= height
+    bars = list(root.iter("rect"))
+    assert len(bars) == 2  # the fraction and the root
+    for bar in bars:
+        x, y, w, h = (float(bar.get(key, "")) for key in ("x", "y", "width", "height"))
+        assert 0 <= x and x + w <= width + 0.1 and 0 <= y and y + h <= height + 0.1 and h > 0
+
+
+def test_formulas_of_a_page_share_their_glyphs() -> None:
+    formulas = Formulas()
+    first = formulas.render(r"\alpha+\beta")
+    size = len(formulas.definitions())
+    assert formulas.render(r"\beta+\alpha+\beta") != first
+    assert len(formulas.definitions()) == size
+    formulas.render("x")
+    assert len(formulas.definitions()) > size
 
 
 def test_what_mathtext_cannot_parse_is_shown_as_source_and_escaped() -> None:
-    assert render(r"\begin{aligned}a<b\end{aligned}") == (
+    assert Formulas().render(r"\begin{aligned}a<b\end{aligned}") == (
         r'<code class="latex">\begin{aligned}a&lt;b\end{aligned}</code>'
     )
