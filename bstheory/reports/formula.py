@@ -141,7 +141,8 @@ class Formulas:
     def definitions(self) -> str:
         """The glyphs that the page's formulas use; place it before the first of them."""
         paths = "".join(f'<path id="{name}" d="{d}"/>' for name, d in self._glyphs.items())
-        return f'<svg width="0" height="0" style="position:absolute" aria-hidden="true"><defs>{paths}</defs></svg>'
+        hidden = 'width="0" height="0" style="position:absolute" aria-hidden="true"'
+        return f"<svg {hidden}><defs>{paths}</defs></svg>"
 
     def _define(self, name: str, vertices: Any, codes: Any) -> str:
         from matplotlib.path import Path

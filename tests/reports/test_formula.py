@@ -49,7 +49,7 @@ def test_svg_is_labelled_and_stays_in_its_box() -> None:
     assert len(bars) == 2  # the fraction and the root
     for bar in bars:
         x, y, w, h = (float(bar.get(key, "")) for key in ("x", "y", "width", "height"))
-        assert 0 <= x and x + w <= width + 0.1 and 0 <= y and y + h <= height + 0.1 and h > 0
+        assert x >= 0 and x + w <= width + 0.1 and y >= 0 and y + h <= height + 0.1 and h > 0
 
 
 def test_formulas_of_a_page_share_their_glyphs() -> None:

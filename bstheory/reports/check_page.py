@@ -1,0 +1,228 @@
+"""The page of ``bstheory check``: one self-contained HTML file, its figures as PNG and SVG beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+import bstheory
+from bstheory.files import atomic_write, write_json
+from bstheory.reports.formula import Formulas
+from bstheory.reports.plots import plot, plot_study, save_figure, table_of
+from bstheory.run import commit, environment
+from bstheory.verdict import Verdict
+
+TEMPLATES = Path(__file__).resolve().parent / "templates"
+
+
+def write_check_page(result: Any, folder: Path | str) -> Path:
+    """Write ``index.html``, ``results.json``, ``certificates/`` and ``figures/`` into ``folder``.
+
+    Args:
+        result: what ``run_check`` returned.
+        folder: made if needed.
+
+    Returns:
+        The page.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    folder = Path(folder)
+    formulas = Formulas()
+    links = result.links
+    theorems = [_theorem(link, links, folder, formulas) for link in links if link.part == "derivation"]
+    values = {
+        "links": links,
+        "summary": {
+            "good": sum(link.as_declared for link in links),
+            "count": len(links),
+            "mode": "Quick sizes" if result.settings.quick else "Full sizes",
+            "commit": commit(),
+            "version": bstheory.__version__,
+        },
+        "vocabulary": list(dict.fromkeys(link.verdict for link in sorted(links, key=_strength))),
+        "theorems": theorems,
+        "exact": _exact([link for link in links if link.part == "exact recursion"], folder),
+        "controls": [link for link in links if link.part == "control"],
+        "study": _study([link for link in links if link.part == "language model"], result.studies, folder),
+        "environment": dict(environment()) | ({"commit": commit()} if commit() else {}),
+        "style": Markup((TEMPLATES / "style.css").read_text()),
+    }
+    # Last, when every formula of the page has been drawn.
+    values["glyphs"] = Markup(formulas.definitions())
+    write_json(folder / "results.json", result.to_json())
+    return atomic_write(folder / "index.html", _render("check.html", values))
+
+
+def _render(name: str, values: Mapping[str, Any]) -> str:
+    page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    return page.from_string((TEMPLATES / name).read_text()).render(values)
+
+
+def _strength(link: Any) -> int:
+    return list(Verdict).index(link.verdict)
+
+
+def _theorem(link: Any, links: Sequence[Any], folder: Path, formulas: Formulas) -> dict[str, Any]:
+    from bstheory.theory.library import get
+
+    bound, certificate = get(link.slug), link.detail
+    write_json(folder / "certificates" / f"{link.slug}.json", certificate.to_json())
+    simulations = [other for other in links if other.part == "simulation" and other.slug == link.slug]
+    drawn = [other for other in simulations if other.detail.curves]
+    figure, caption, constants = Markup(""), "", ""
+    if drawn:
+        titles = [other.name.replace("->", " to ") for other in drawn]
+        shown = plot([other.detail for other in drawn], titles=titles)
+        figure = Markup(save_figure(shown, folder / "figures", link.slug))
+        caption = (
+            "Left-hand side of the theorem over tokens: its bound, the mean over seeds with confidence "
+            "limits, and the trivial bound, on logarithmic axes."
+        )
+        constants = ", ".join(
+            f"{name} = {_short(value)}" for name, value in drawn[0].detail.constants.items()
+        )
+    audited = {item.assumption: item for item in simulations[0].detail.audit} if simulations else {}
+    statements = {assumption.name: assumption.statement for assumption in bound.assumptions}
+    return {
+        "slug": link.slug,
+        "title": bound.title,
+        "algorithm": bound.algorithm,
+        "statement": Markup(formulas.render(bound.statement_latex, display=True))
+        if bound.statement_latex
+        else "",
+        "certificate": certificate,
+        "assumptions": bound.assumptions,
+        "audit": [
+            {
+                "name": name,
+                "statement": statements.get(name, "the run measured what the theorem bounds"),
+                "outcome": item.outcome,
+                "reason": item.reason,
+            }
+            for name, item in audited.items()
+        ],
+        "simulations": simulations,
+        "tables": [table_of(other.detail) if other.detail.curves else [] for other in simulations],
+        "figure": figure,
+        "caption": caption,
+        "constants": constants,
+        "notes": bound.notes,
+        "parts": _parts(certificate.evidence, formulas),
+        "rests_on": ", ".join(certificate.rests_on),
+        "references": "; ".join(
+            f"{r.authors} ({r.year}), {r.title}" + (f", arXiv {r.arxiv}" if r.arxiv else "")
+            for r in bound.references
+        ),
+    }
+
+
+def _parts(evidence: Mapping[str, Any], formulas: Formulas) -> list[dict[str, Any]]:
+    """The derivations of a certificate, each step's claim drawn."""
+    from bstheory.theory import render
+
+    found = []
+    if evidence.get("kind", "derivation" if "steps" in evidence else "") not in ("derivation", "parts"):
+        return []
+    for name, document in render.parts(evidence):
+        if "steps" not in document:
+            steps = [
+                {"name": c["name"], "kind": "enclosure", "why": c.get("why", ""), "uses": "", "claim": ""}
+                | {"multipliers": []}
+                for c in document.get("claims", [])
+            ]
+            found.append({"name": name, "symbols": [], "steps": steps})
+            continue
+        document = readable(document)
+        definitions = dict(render.definitions_latex(document))
+        symbols = []
+        for key, entry in document["symbols"].items():
+            math = render.latex(document, key)
+            definition = definitions.get(math, "")
+            symbols.append(
+                {
+                    "math": Markup(formulas.render(math)),
+                    "definition": Markup(formulas.render(definition)) if definition else "",
+                    "meaning": entry["meaning"],
+                }
+            )
+        steps = [
+            {
+                "name": step["name"],
+                "kind": render.KINDS.get(step["kind"], step["kind"].replace("_", " ")),
+                "why": step["why"],
+                "uses": render.uses(step),
+                "claim": Markup(formulas.render(render.claim_latex(document, step), display=True)),
+                "multipliers": _multipliers(step),
+            }
+            for step in document["steps"]
+        ]
+        found.append({"name": name, "symbols": symbols, "steps": steps})
+    return found
+
+
+def readable(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The document with a printable name where a symbol declares none: ``T_norm`` gets a subscript."""
+    symbols = {}
+    for name, entry in document["symbols"].items():
+        latex = entry["latex"]
+        if latex == name and len(name) > 1:
+            head, _, tail = name.partition("_")
+            latex = head if len(head) == 1 else rf"\mathrm{{{head}}}"
+            if tail:
+                latex += rf"_{{\mathrm{{{tail.replace('_', ',')}}}}}"
+        symbols[name] = {**entry, "latex": latex}
+    return {**document, "symbols": symbols}
+
+
+def _multipliers(step: Mapping[str, Any]) -> list[tuple[str, str]]:
+    if step["kind"] != "combine":
+        return []
+    found = [(" · ".join(used), factor) for used, factor in step["uses"]]
+    found += [(f"({root})²", coefficient) for coefficient, root in step.get("squares", [])]
+    if step.get("slack", "0") != "0":
+        found.append(("slack", step["slack"]))
+    return found
+
+
+def _exact(links: Sequence[Any], folder: Path) -> dict[str, Any] | None:
+    if not links:
+        return None
+    drawn = [link for link in links if link.detail.curves]
+    figure = Markup("")
+    if drawn:
+        shown = plot([link.detail for link in drawn], titles=[link.slug for link in drawn])
+        figure = Markup(save_figure(shown, folder / "figures", "exact"))
+    return {"links": links, "figure": figure}
+
+
+def _study(links: Sequence[Any], runs: Sequence[Any], folder: Path) -> dict[str, Any] | None:
+    if not links:
+        return None
+    arms = []
+    for run in runs:
+        final = np.asarray(run.series["validation_loss"])[:, -1]
+        arms.append(
+            {key: run.config[key] for key in ("name", "batch_size", "learning_rate", "beta2")}
+            | {"mean": final.mean(), "seeds": ", ".join(f"{value:.4f}" for value in final)}
+        )
+    corpus = runs[0].config["corpus"]
+    return {
+        "figure": Markup(save_figure(plot_study(runs), folder / "figures", "language-model")),
+        "rows": [{"link": link, "reason": link.detail.prediction.reason} for link in links],
+        "arms": arms,
+        "model": f"context {runs[0].config['context']} bytes",
+        "method": links[0].method,
+        "corpus": "; ".join(f"{key} {value}" for key, value in corpus.items()) + ".",
+    }
+
+
+def _short(value: Any) -> str:
+    array = np.asarray(value, dtype=float)
+    return f"{float(array):.6g}" if array.ndim == 0 else f"[{array.min():.6g} … {array.max():.6g}]"
