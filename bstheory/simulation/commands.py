@@ -1,0 +1,257 @@
+"""The sub-commands ``bstheory simulate``, ``bstheory sweep`` and ``bstheory falsify``."""
+
+from __future__ import annotations
+
+import json as json_module
+import sys
+from typing import Any
+
+from tyro.conf import Positional
+
+Words = Positional[tuple[str, ...]]
+
+
+def _emit(document: Any, target: str) -> None:
+    if target == "-":
+        sys.stdout.write(json_module.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+        return
+    from bstheory.files import write_json
+
+    write_json(target, document)
+
+
+def _bar(quiet: bool) -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=Console(stderr=True),
+        disable=quiet or not sys.stderr.isatty(),
+        transient=True,
+    )
+
+
+def simulate(
+    config: Positional[str], *, out: str | None = None, threads: int = 2, json: str | None = None
+) -> int:
+    """Simulate one configuration: many seeds of one optimizer on one problem under one schedule.
+
+    Args:
+        config: JSON file with problem, algorithm, schedule, tokens, seeds (see the documentation of
+            bstheory.simulation.configuration), or - for stdin.
+        out: folder for run.json and metrics.parquet.
+        threads: worker threads; the numbers do not depend on it.
+        json: write summary and statistics to this file, or - for stdout instead of the table.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from bstheory.simulation.configuration import simulate_configuration
+    from bstheory.simulation.sweep import statistics
+
+    with _bar(quiet=json == "-") as bar:
+        task = bar.add_task("simulate", note="")
+        run = simulate_configuration(
+            _read(config),
+            threads=threads,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    finite = {name: values[:, -1][_finite(values[:, -1])] for name, values in run.series.items()}
+    measured = {name: statistics(values) for name, values in finite.items()}
+    if out is not None:
+        run.save(out)
+    if json is not None:
+        _emit(
+            {
+                "config": dict(run.config),
+                "config_hash": run.hash,
+                "num_steps": int(run.steps[-1]),
+                "tokens": int(run.tokens[-1]),
+                "measured": measured,
+                "summary": dict(run.summary),
+            },
+            json,
+        )
+    if json != "-":
+        console = Console()
+        table = Table(
+            title=f"{len(run.seeds)} seeds, {int(run.steps[-1])} steps, {int(run.tokens[-1])} tokens"
+        )
+        for column in ("quantity", "mean", "s.e.", "5 %", "median", "95 %"):
+            table.add_column(column, justify="left" if column == "quantity" else "right", no_wrap=True)
+        for name, s in measured.items():
+            table.add_row(
+                name, *("-" if s[k] is None else f"{s[k]:.5g}" for k in ("mean", "se", "q05", "q50", "q95"))
+            )
+        console.print(table)
+        for line in run.summary["diverged"][:10]:
+            console.print(line)
+        if out is not None:
+            console.print(f"written to {out}")
+    return 0
+
+
+def sweep(config: Positional[str], *, out: str, workers: int = 2, json: str | None = None) -> int:
+    """Simulate a grid or list of configurations; an unfinished sweep in the folder is resumed.
+
+    Args:
+        config: JSON file, or - for stdin: a list of configurations, or {"base": {...}, "grid":
+        {"section.key": [...]}}.
+        out: folder of the sweep: rows.jsonl grows while it runs, table.parquet is written at the end.
+        workers: worker processes.
+        json: write the rows to this file, or - for stdout instead of the table.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from bstheory.errors import input_error
+    from bstheory.simulation.configuration import grid
+    from bstheory.simulation.sweep import sweep as run_sweep
+
+    document = _read(config)
+    if isinstance(document, dict) and set(document) == {"base", "grid"}:
+        configurations = grid(document["base"], document["grid"])
+    elif isinstance(document, list):
+        configurations = document
+    else:
+        raise input_error(
+            got=f"{config!r}",
+            rule='a sweep is a list of configurations, or {"base": ..., "grid": ...}',
+            do="correct the file",
+        )
+    with _bar(quiet=json == "-") as bar:
+        task = bar.add_task("sweep", total=len(configurations), note="")
+        result = run_sweep(
+            configurations,
+            out,
+            workers=workers,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    counts = {
+        name: getattr(result, name)
+        for name in ("computed", "reused", "corrupted", "retried", "failed", "duplicates")
+    }
+    if json is not None:
+        _emit({"rows": result.rows, "table": str(result.table), **counts}, json)
+    if json != "-":
+        console = Console()
+        table = Table(title=f"{len(result.rows)} configurations")
+        for column in ("status", "loss", "s.e.", "tokens", "configuration"):
+            table.add_column(column, overflow="fold")
+        for row in result.rows[:50]:
+            loss, error = row.get("loss_mean"), row.get("loss_se")
+            table.add_row(
+                row["status"],
+                "-" if loss is None else f"{loss:.6g}",
+                "-" if error is None else f"{error:.2g}",
+                str(row.get("tokens", "-")),
+                json_module.dumps({k: row["config"][k] for k in ("problem", "algorithm", "schedule")}),
+            )
+        console.print(table)
+        if len(result.rows) > 50:
+            console.print(f"{len(result.rows) - 50} more in {result.table}")
+        console.print(", ".join(f"{name} {count}" for name, count in counts.items()))
+    return 1 if result.failed else 0
+
+
+def falsify(
+    slug: Words = (),
+    *,
+    planted: bool = False,
+    budget: int = 2000,
+    alpha: float = 1e-3,
+    search: str = "evolution",
+    seed: int = 0,
+    json: str | None = None,
+) -> int:
+    """Search for an instance that violates a bound; a refutation carries a witness that can be simulated
+    again.
+
+    Exit code 0 when every verdict is as it must be: no true bound refuted, every planted false bound refuted.
+
+    Args:
+        slug: theorems to attack; all that have a search space when none is given.
+        planted: attack the planted false bounds instead; each must be refuted.
+        budget: instances that each search may simulate.
+        alpha: probability of refuting a true bound, over the whole search.
+        search: evolution, or hypothesis.
+        seed: of the search.
+        json: write the outcomes to this file, or - for stdout instead of the table.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from bstheory.simulation.attack import CLAIMS, PLANTED, claim_for
+    from bstheory.simulation.falsify import falsify as attack
+    from bstheory.verdict import Verdict
+
+    claims = [claim_for(name) for name in slug]
+    if not claims:
+        claims = list(PLANTED) if planted else list(CLAIMS.values())
+    false = {claim.slug for claim in PLANTED}
+    outcomes = []
+    with _bar(quiet=json == "-") as bar:
+        for claim in claims:
+            task = bar.add_task(claim.slug, total=budget, note="")
+            outcomes.append(
+                attack(
+                    claim,
+                    budget=budget,
+                    alpha=alpha,
+                    search=search,
+                    seed=seed,
+                    progress=lambda done, best, task=task: bar.update(
+                        task, completed=done, note=f"worst ratio {best:.4g}"
+                    ),
+                )
+            )
+    good = all((o.verdict is Verdict.REFUTED) == (o.slug in false) for o in outcomes)
+    if json is not None:
+        _emit({"outcomes": [o.document() for o in outcomes], "as_declared": good}, json)
+    if json != "-":
+        console = Console()
+        table = Table(title="measured / bound, worst instance found, on seeds that the search never saw")
+        for column in ("claim", "verdict", "ratio", "instances", "evidence", "witness"):
+            table.add_column(column, overflow="fold")
+        for o in outcomes:
+            w = o.worst
+            point = " ".join(
+                f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in w.point.items()
+            )
+            evidence = f"wealth e^{w.log_wealth:.1f}, {w.num_seeds} seeds, level {o.alpha:g}"
+            table.add_row(
+                f"{o.slug}\n{o.statement}",
+                o.verdict.word,
+                f"{w.ratio:.4g} +- {w.ratio_se:.1g}",
+                f"{o.evaluated}, {o.candidates} tested",
+                evidence,
+                point,
+            )
+        console.print(table)
+        console.print("consistent: no violation found in this budget; it is not a proof.")
+    return 0 if good else 1
+
+
+def _finite(values: Any) -> Any:
+    import numpy as np
+
+    return np.isfinite(values)
+
+
+def _read(path: str) -> Any:
+    from bstheory.errors import input_error
+    from bstheory.files import read_json
+
+    if path != "-":
+        return read_json(path)
+    try:
+        return json_module.load(sys.stdin)
+    except ValueError as error:
+        raise input_error(
+            got="standard input", rule=f"it is not valid JSON ({error})", do="correct it"
+        ) from error

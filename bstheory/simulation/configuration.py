@@ -1,0 +1,164 @@
+"""Configurations as plain JSON: what ``bstheory simulate`` and ``bstheory sweep`` read, and what a sweep
+hashes.
+
+``{"problem": {"name": "cosine_sum", "dim": 8, "noise_scale": 0.5}, "algorithm": {"name": "adam", "beta1":
+0.0, "half_life": 1000, ...}, "schedule": "0:16 10K:64", "tokens": 20000, "seeds": 64}``. A spectrum or a
+noise vector may be written ``{"dim": 1000, "power": 1.0}``, meaning i^-power.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bstheory.errors import input_error, suggestion
+from bstheory.problems import Problem, cosine_sum, noisy_quadratic, pseudo_huber
+from bstheory.simulation.optimizers import SGD, Adam, HeavyBall, Optimizer, Signum
+
+PROBLEMS: dict[str, Callable[..., Problem]] = {
+    "noisy_quadratic": noisy_quadratic,
+    "cosine_sum": cosine_sum,
+    "pseudo_huber": pseudo_huber,
+}
+OPTIMIZERS: dict[str, type[Optimizer]] = {cls.name: cls for cls in (SGD, HeavyBall, Signum, Adam)}
+KEYS = ("problem", "algorithm", "schedule", "tokens", "seeds", "records", "dtype", "quantities")
+REQUIRED = ("problem", "algorithm", "schedule")
+DTYPES = {"float64": np.float64, "float32": np.float32}
+
+
+def _named(kind: str, document: Any, known: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    if not isinstance(document, Mapping) or document.get("name") not in known:
+        name = document.get("name") if isinstance(document, Mapping) else document
+        raise input_error(
+            got=f"{kind} {name!r}",
+            rule=f"its name is one of {', '.join(known)}",
+            do=f"{suggestion(str(name), known)}correct the configuration",
+        )
+    return known[document["name"]], {key: value for key, value in document.items() if key != "name"}
+
+
+def _checked_call(
+    kind: str, make: Callable[..., Any], arguments: dict[str, Any], allowed: Sequence[str]
+) -> Any:
+    unknown = sorted(set(arguments) - set(allowed))
+    if unknown:
+        raise input_error(
+            got=f"{kind} argument {unknown[0]!r}",
+            rule=f"it takes {', '.join(allowed)}",
+            do=f"{suggestion(unknown[0], allowed)}remove it",
+        )
+    try:
+        return make(**arguments)
+    except TypeError as error:
+        raise input_error(
+            got=f"{kind} arguments {sorted(arguments)}", rule=str(error), do="complete the configuration"
+        ) from error
+
+
+def build_problem(document: Any) -> Problem:
+    """A problem from ``{"name": ..., **arguments}``."""
+    make, arguments = _named("problem", document, PROBLEMS)
+    for name, value in arguments.items():
+        if isinstance(value, Mapping):
+            if set(value) != {"dim", "power"}:
+                raise input_error(
+                    got=f"{name}={dict(value)}",
+                    rule="a vector is a list, or {dim, power} for i^-power",
+                    do="correct it",
+                )
+            arguments[name] = np.arange(1, int(value["dim"]) + 1, dtype=np.float64) ** -float(value["power"])
+    return _checked_call("problem", make, arguments, tuple(inspect.signature(make).parameters))
+
+
+def build_optimizer(document: Any) -> Optimizer:
+    """An optimizer from ``{"name": ..., **fields}``; inverse of :meth:`Optimizer.config`."""
+    cls, arguments = _named("algorithm", document, OPTIMIZERS)
+    return _checked_call("algorithm", cls, arguments, tuple(f.name for f in dataclasses.fields(cls)))
+
+
+def build_schedule(document: Any) -> Any:
+    """A schedule from its text, e.g. ``"0:16 10K:64"``, or from ``[[num_steps, batch_size], ...]``."""
+    if isinstance(document, str):
+        from bstheory import schedules
+
+        return schedules.parse(document)
+    try:
+        pairs = np.asarray(document, dtype=np.int64).reshape(-1, 2)
+        good = len(pairs) > 0 and np.array_equal(pairs, np.asarray(document)) and pairs.min() >= 1
+    except (TypeError, ValueError):
+        good = False
+    if not good:
+        raise input_error(
+            got=f"schedule {document!r}",
+            rule='it is a text such as "0:16 10K:64" or a list of whole [num_steps, batch_size] >= 1',
+            do="correct it",
+        )
+    return np.repeat(pairs[:, 1], pairs[:, 0])
+
+
+def check(config: Any) -> dict[str, Any]:
+    """The configuration itself, after checking its keys; raises :class:`~bstheory.errors.InputError`."""
+    if not isinstance(config, Mapping):
+        raise input_error(
+            got=f"a configuration of type {type(config).__name__}", rule="it is a mapping", do="fix it"
+        )
+    unknown = [key for key in config if key not in KEYS]
+    missing = [key for key in REQUIRED if key not in config]
+    if unknown or missing:
+        raise input_error(
+            got=f"a configuration with unknown {unknown} and without {missing}",
+            rule=f"its keys are {', '.join(KEYS)}, of which {', '.join(REQUIRED)} are required",
+            do="correct it",
+        )
+    if config.get("dtype", "float64") not in DTYPES:
+        raise input_error(
+            got=f"dtype {config['dtype']!r}", rule="it is float64 or float32", do="choose one of these"
+        )
+    return dict(config)
+
+
+def simulate_configuration(config: Mapping[str, Any], *, threads: int = 1, **keywords: Any) -> Any:
+    """Run one configuration and return its :class:`~bstheory.run.Run`; extra keywords go to ``simulate``."""
+    from bstheory.simulation.runs import simulate
+
+    config = check(config)
+    optional = {key: config[key] for key in ("tokens", "seeds", "records", "quantities") if key in config}
+    return simulate(
+        build_problem(config["problem"]),
+        build_optimizer(config["algorithm"]),
+        schedule=build_schedule(config["schedule"]),
+        dtype=DTYPES[config.get("dtype", "float64")],
+        threads=threads,
+        **optional,
+        **keywords,
+    )
+
+
+def grid(base: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """All combinations of ``axes``, whose keys are dotted paths into ``base``.
+
+    Example:
+        >>> base = {"algorithm": {"name": "sgd"}, "seeds": 4}
+        >>> [c["algorithm"]["learning_rate"] for c in grid(base, {"algorithm.learning_rate": [0.1, 0.2]})]
+        [0.1, 0.2]
+    """
+    out = []
+    for values in itertools.product(*axes.values()):
+        config: dict[str, Any] = {k: dict(v) if isinstance(v, Mapping) else v for k, v in base.items()}
+        for path, value in zip(axes, values):
+            *parents, leaf = path.split(".")
+            if len(parents) > 1 or (parents and not isinstance(config.get(parents[0]), dict)):
+                raise input_error(
+                    got=f"grid axis {path!r}",
+                    rule="an axis is a key of the configuration, or section.key",
+                    do="correct the path",
+                )
+            target = config[parents[0]] if parents else config
+            target[leaf] = value
+        out.append(config)
+    return out

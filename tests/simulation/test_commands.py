@@ -1,0 +1,69 @@
+"""The sub-commands: output, JSON, exit codes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bstheory.errors import InputError
+from bstheory.run import Run
+from bstheory.simulation import commands
+
+CONFIG = {
+    "problem": {"name": "cosine_sum", "dim": 3, "noise_scale": 0.5},
+    "algorithm": {"name": "adam", "learning_rate": 0.1, "beta1": 0.0, "half_life": 50.0},
+    "schedule": "0:1 100:4",
+    "tokens": 300,
+    "seeds": 4,
+}
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(CONFIG))
+    return path
+
+
+def test_simulate(config, tmp_path, capsys) -> None:
+    assert commands.simulate(str(config), out=str(tmp_path / "run"), json="-") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["tokens"] == 300 and document["num_steps"] == 150
+    run = Run.load(tmp_path / "run")
+    assert document["measured"]["loss"]["mean"] == pytest.approx(run.series["loss"][:, -1].mean())
+    assert commands.simulate(str(config)) == 0
+    assert "weighted_sq_gradient" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_sweep(tmp_path, capsys) -> None:
+    path = tmp_path / "sweep.json"
+    path.write_text(json.dumps({"base": CONFIG, "grid": {"algorithm.learning_rate": [0.1, 0.2]}}))
+    assert commands.sweep(str(path), out=str(tmp_path / "sweep"), workers=1, json="-") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["computed"] == 2 and [row["status"] for row in document["rows"]] == ["ok", "ok"]
+    assert commands.sweep(str(path), out=str(tmp_path / "sweep"), workers=1) == 0
+    assert "reused 2" in capsys.readouterr().out
+
+
+def test_falsify_exit_codes(capsys) -> None:
+    assert commands.falsify(planted=True, json="-") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert {o["verdict"] for o in document["outcomes"]} == {"refuted"}
+    assert commands.falsify(("adam_token_half_life",), budget=50) == 0
+    assert "consistent" in capsys.readouterr().out
+    # one instance is too small a budget to refute this one: the command must not claim success
+    assert commands.falsify(("adam_token_half_life:quarter",), budget=1) == 1
+
+
+def test_bad_files(tmp_path) -> None:
+    bad = tmp_path / "bad.json"
+    bad.write_text("{")
+    with pytest.raises(InputError, match="not valid JSON"):
+        commands.simulate(str(bad))
+    bad.write_text("3")
+    with pytest.raises(InputError, match="list of configurations"):
+        commands.sweep(str(bad), out=str(tmp_path / "out"))
+    with pytest.raises(InputError, match="cannot be read"):
+        commands.simulate(str(tmp_path / "absent.json"))
