@@ -35,6 +35,13 @@ COMMANDS: dict[str, Command] = {
     "evaluate": Command("bstheory.commands", "evaluate", "a bound's value, the trivial bound beside it"),
     "recheck": Command("bstheory.commands", "recheck", "check a saved certificate again"),
     "chain": Command("bstheory.commands", "chain", "the places where one theorem lives, with their verdicts"),
+    "simulate": Command("bstheory.simulation.commands", "simulate", "many seeds of one configuration"),
+    "sweep": Command(
+        "bstheory.simulation.commands", "sweep", "a grid of configurations, resumable, one table"
+    ),
+    "falsify": Command(
+        "bstheory.simulation.commands", "falsify", "search for an instance that violates a bound"
+    ),
     "cite": Command("bstheory.commands", "cite", "BibTeX of the papers that theorems rest on"),
 }
 
