@@ -1,11 +1,12 @@
 (** What the theorems rest on.  [build.sh] compiles this file last, prints its output and
     fails if an axiom outside its list appears. *)
 
-From BSTheory Require Import FiniteSums Analysis OneStep Tree Adam Smooth Refined BiasCorrected Example.
+From BSTheory Require Import FiniteSums Analysis OneStep Tree Adam Smooth Refined BiasCorrected.
+From BSTheory Require Import Example Derivation.
 
 Print Assumptions adam_token_half_life.
 
-(** Every other theorem at once. *)
+(** Every other theorem at once, and the steps of the derivation. *)
 Definition theorems :=
   (adam_token_half_life_expected,
    adam_token_half_life_any_start,
@@ -16,5 +17,6 @@ Definition theorems :=
    adam_token_half_life_bias_corrected,
    E_tower,
    cosine_bound,
-   cosine_run_bounded).
+   cosine_run_bounded,
+   derivation).
 Print Assumptions theorems.

@@ -53,7 +53,7 @@ THEOREMS = {
 
 
 def coq_term(expression: sp.Expr, names: Mapping[str, str] | None = None) -> str:
-    """``expression`` as a Coq term of type ``R``, fully parenthesized.
+    """``expression`` as a Coq term of type ``R``.
 
     Args:
         expression: built from symbols, rational numbers, sums, products, integer and half-integer powers,
@@ -66,37 +66,70 @@ def coq_term(expression: sp.Expr, names: Mapping[str, str] | None = None) -> str
     Example:
         >>> x = sp.Symbol("x")
         >>> coq_term(sp.log(1 + x**2) / 2, {"x": "Rg"})
-        '((1 / 2) * ln ((1 + (Rg ^ 2))))'
+        'ln (Rg ^ 2 + 1) / 2'
     """
     names = names or {}
+    # Binding strengths: sum 1, product 2, sign and function 3, power 4, atom 5.
 
-    def term(e: sp.Expr) -> str:
+    def wrapped(e: sp.Expr, least: int) -> str:
+        text, strength = term(e)
+        return text if strength >= least else f"({text})"
+
+    def product(factors: list[sp.Expr]) -> tuple[str, int]:
+        if not factors:
+            return "1", 5
+        if len(factors) == 1:
+            return term(factors[0])
+        first, *rest = factors
+        return " * ".join([wrapped(first, 2), *(wrapped(f, 3) for f in rest)]), 2
+
+    def term(e: sp.Expr) -> tuple[str, int]:
         if e.is_Symbol:
-            return names.get(e.name, e.name)
+            name = names.get(e.name, e.name)
+            return name, 5 if name.isidentifier() or name.startswith("(") else 3
         if e.is_Integer:
-            return f"({e})" if e < 0 else str(e)
-        if e.is_Rational:
-            return f"({e.p} / {e.q})"
+            return str(e), 5 if e >= 0 else 1
+        if e.could_extract_minus_sign() and (e.is_Mul or e.is_Rational):
+            return f"- {wrapped(-e, 3)}", 1
         if e.is_Add:
-            return "(" + " + ".join(term(a) for a in sorted(e.args, key=sp.default_sort_key)) + ")"
-        if e.is_Mul:
-            return "(" + " * ".join(term(a) for a in e.args) + ")"
-        if e.is_Pow and e.exp.is_Integer:
-            power = term(e.base) if abs(e.exp) == 1 else f"({term(e.base)} ^ {abs(e.exp)})"
-            return power if e.exp > 0 else f"(/ {power})"
-        if e.is_Pow and e.exp.is_Rational and e.exp.q == 2:
-            root = f"(sqrt {term(e.base)})"
-            power = root if abs(e.exp.p) == 1 else f"({root} ^ {abs(e.exp.p)})"
-            return power if e.exp > 0 else f"(/ {power})"
+            first, *rest = sorted(
+                e.args, key=lambda a: (a.could_extract_minus_sign(), sp.default_sort_key(a))
+            )
+            text = wrapped(first, 2)
+            for a in rest:
+                text += f" - {wrapped(-a, 2)}" if a.could_extract_minus_sign() else f" + {wrapped(a, 2)}"
+            return text, 1
+        if e.is_Pow and e.exp.is_Integer and e.exp > 0:
+            return f"{wrapped(e.base, 5)} ^ {e.exp}", 4
+        if e.is_Pow and e.exp == sp.Rational(1, 2):
+            return f"sqrt {wrapped(e.base, 5)}", 3
+        if e.is_Pow and e.exp.is_Rational and e.exp > 0 and e.exp.q == 2:
+            return f"(sqrt {wrapped(e.base, 5)}) ^ {e.exp.p}", 4
+        if e.is_Mul or e.is_Rational or (e.is_Pow and e.exp.is_Rational and e.exp < 0):
+            above, below = [], []
+            for factor in sp.Mul.make_args(e):
+                if factor.is_Rational:
+                    above += [sp.Integer(factor.p)] if factor.p != 1 else []
+                    below += [sp.Integer(factor.q)] if factor.q != 1 else []
+                elif factor.is_Pow and factor.exp.is_Rational and factor.exp < 0:
+                    below.append(1 / factor)
+                else:
+                    above.append(factor)
+            top, strength = product(above)
+            if not below:
+                return top, strength
+            bottom, strength_below = product(below)
+            top = top if strength >= 2 else f"({top})"
+            return f"{top} / {bottom if strength_below >= 3 else f'({bottom})'}", 2
         if isinstance(e, sp.log):
-            return f"ln ({term(e.args[0])})"
+            return f"ln {wrapped(e.args[0], 5)}", 3
         if isinstance(e, sp.exp):
-            return f"exp ({term(e.args[0])})"
+            return f"exp {wrapped(e.args[0], 5)}", 3
         if isinstance(e, sp.Max) and len(e.args) == 2:
-            return f"(Rmax {term(e.args[0])} {term(e.args[1])})"
+            return f"Rmax {wrapped(e.args[0], 5)} {wrapped(e.args[1], 5)}", 3
         raise ValueError(f"no Coq term for {sp.srepr(e)}")
 
-    return term(sp.sympify(expression))
+    return term(sp.sympify(expression))[0]
 
 
 def coq_relation(relation: sp.Rel, names: Mapping[str, str] | None = None) -> str:

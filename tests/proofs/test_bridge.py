@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import sympy as sp
-from coqbridge import BRIDGE, PROOFS, THEOREMS, bridge, coq_is_missing, coq_relation, coq_term, run_coq
+from coqbridge import BRIDGE, PROOFS, THEOREMS, bridge, coq_is_missing, coq_term, run_coq
 
 pytestmark = [
     pytest.mark.slow,
@@ -22,17 +22,9 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def built() -> str:
-    """The output of a build; a no-op for files that are already compiled."""
-    done = subprocess.run(["bash", str(PROOFS / "build.sh")], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def statement(lemma: str) -> str:
-    recorded = json.loads(BRIDGE.read_text())
-    return (recorded["steps"] | recorded["theorems"])[lemma]["statement"]
+@pytest.fixture(scope="module", autouse=True)
+def proofs(built: str) -> None:
+    """The tests below ask the compiled proofs."""
 
 
 def accepted(source: str) -> bool:
@@ -75,7 +67,7 @@ MUTATIONS = {
 
 
 @pytest.fixture(scope="module")
-def verdicts() -> dict[str, str]:
+def verdicts(proofs: None, statement) -> dict[str, str]:
     """For each mutation, 'proved' or 'rejected'; all in one run of Coq.
 
     Coq first reads the mutated text as a proposition, so that a rejection is a rejection of the claim and not
@@ -101,7 +93,7 @@ def test_a_changed_constant_is_rejected(mutation: str, verdicts: dict[str, str])
     assert verdicts[mutation] == "rejected"
 
 
-def test_a_file_with_a_changed_constant_does_not_compile() -> None:
+def test_a_file_with_a_changed_constant_does_not_compile(statement) -> None:
     true = statement("adam_token_half_life")
     theorem = "Theorem t : {}. Proof. exact adam_token_half_life. Qed.\n"
     assert accepted(theorem.format(true))
@@ -111,96 +103,21 @@ def test_a_file_with_a_changed_constant_does_not_compile() -> None:
 # -- formulas written by SymPy -----------------------------------------------------------------------------
 
 alpha, eps, R, L, D, h, Delta, d = sp.symbols("alpha eps R L D h Delta d", positive=True)
-c, u, g, r, G, P, Q = sp.symbols("c u g r G P Q", positive=True)
 NAMES = {"R": "Rg", "Delta": "(F x0 - Fstar)", "d": "INR d"}
 
-# Two spellings of one argument of sqrt or ln become one; the rest is arithmetic in a field.
-TACTICS = """
-Ltac same_atoms := repeat match goal with
-  | |- context [sqrt ?a] => match goal with |- context [sqrt ?b] =>
-      lazymatch a with b => fail | _ => replace (sqrt a) with (sqrt b) by (f_equal; field; lra) end end
-  | |- context [ln ?a] => match goal with |- context [ln ?b] =>
-      lazymatch a with b => fail | _ => replace (ln a) with (ln b) by (f_equal; field; lra) end end
-  end.
-Ltac positive := repeat first [assumption | apply pow_lt | apply Rplus_lt_0_compat | apply Rmult_lt_0_compat].
-Ltac positive_roots := repeat match goal with
-  | |- context [sqrt ?a] => lazymatch goal with _ : 0 < sqrt a |- _ => fail | _ =>
-      assert (0 < sqrt a) by (apply sqrt_lt_R0; positive) end
-  end.
-"""
 
-
-def theorem_with_bound(bound: sp.Expr) -> str:
-    """The flagship with ``bound`` for its right side, proved from the theorem if the two are equal."""
-    hypotheses, _ = statement("adam_token_half_life").rsplit(" <= ", 1)
-    return f"""{TACTICS}
-Theorem t : {hypotheses} <= {coq_term(bound, NAMES)}.
-Proof.
-  intros.
-  eapply Rle_trans; [apply (adam_token_half_life d h alpha eps Rg L D F gradF Fstar x0 t); assumption |].
-  right. same_atoms. field. lra.
-Qed.
-"""
-
-
-def test_the_bound_of_the_derivation_is_the_bound_of_the_theorem() -> None:
+def test_the_bound_in_sympy_is_the_bound_of_the_theorem(theorem_with_bound) -> None:
     residual = sp.log(1 + R**2 / eps) + sp.log(2) * D / h
     bound = 2 * sp.sqrt(eps + R**2) * (Delta / alpha + d * (2 * R + L * alpha / 2) * residual)
-    assert accepted(theorem_with_bound(bound))
-    assert accepted(theorem_with_bound(sp.expand(bound)))
+    assert accepted(theorem_with_bound(bound, NAMES))
+    assert accepted(theorem_with_bound(sp.expand(bound), NAMES))
     for wrong in (
         bound / 2,
         bound.subs(sp.log(2), sp.Integer(1) / 2),
         bound.subs(d, 1),
         bound - 2 * sp.sqrt(eps + R**2) * d * R * sp.log(2) * D / h,
     ):
-        assert not accepted(theorem_with_bound(wrong))
-
-
-def scalar_claim(claim: sp.Rel, hypotheses: list[sp.Rel], lemma: str) -> str:
-    """``claim`` for all positive values of its symbols under ``hypotheses``, by ``lemma``."""
-    symbols = sorted({s.name for e in [claim, *hypotheses] for s in e.free_symbols})
-    positive = "".join(f"0 < {s} -> " for s in symbols)
-    assumed = "".join(f"{coq_relation(e)} -> " for e in hypotheses)
-    return f"""{TACTICS}
-Goal forall {" ".join(symbols)} : R, {positive}{assumed}{coq_relation(claim)}.
-Proof. intros. {lemma} Qed.
-"""
-
-
-def young(lemma: str, hypotheses: str) -> str:
-    return f"""
-  assert (T := {lemma} c r G g P Q {hypotheses}).
-  rewrite Rabs_pos_eq in T by (apply Rmult_le_pos; lra).
-  match type of T with ?a <= ?b => replace a with (b - (b - a)) in T by ring end.
-  match type of T with ?b - (?b - ?a) <= _ => match goal with |- ?x <= ?y =>
-    replace x with a by (field; lra); replace y with b by (field; lra); lra end end."""
-
-
-def test_the_inverse_root_difference_of_the_derivation() -> None:
-    v, vt = u + c * g**2, u + c * r**2
-    P_, Q_ = sp.sqrt(eps + v), sp.sqrt(eps + vt)
-    lemma = """
-  assert (T := inverse_root_difference eps c u g r ltac:(lra) ltac:(lra) ltac:(lra)). cbv zeta in T.
-  apply Rminus_diag_uniq. apply Rminus_diag_eq in T. rewrite <- T.
-  same_atoms. positive_roots. field. repeat split; lra."""
-    right = c * (r**2 - g**2) / (P_ * Q_ * (P_ + Q_))
-    assert accepted(scalar_claim(sp.Eq(1 / P_ - 1 / Q_, right, evaluate=False), [], lemma))
-    assert not accepted(scalar_claim(sp.Eq(1 / P_ - 1 / Q_, 2 * right, evaluate=False), [], lemma))
-
-
-def test_the_two_young_steps_of_the_derivation() -> None:
-    past = c * G * g * r**2 / (P * Q**2)
-    present = c * G * g**3 / (P**2 * Q)
-    error = sp.sqrt(c) * r * g**2 / P**2
-    quarter = G**2 / (4 * Q)
-    known, drawn = c * r**2 <= Q**2, c * g**2 <= P**2
-    by_past = young("young_past", "ltac:(lra) ltac:(lra) ltac:(lra) ltac:(lra) ltac:(lra)")
-    by_present = young("young_present", "ltac:(lra) ltac:(lra) ltac:(lra) ltac:(lra) ltac:(lra) ltac:(lra)")
-    assert accepted(scalar_claim(past <= quarter + error, [known], by_past))
-    assert accepted(scalar_claim(present <= quarter * g**2 / r**2 + error, [known, drawn], by_present))
-    assert not accepted(scalar_claim(past <= quarter + error / 2, [known], by_past))
-    assert not accepted(scalar_claim(present <= quarter * g**2 / r**2, [known, drawn], by_present))
+        assert not accepted(theorem_with_bound(wrong, NAMES))
 
 
 def test_an_expression_without_a_coq_term_is_refused() -> None:

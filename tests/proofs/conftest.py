@@ -1,0 +1,54 @@
+"""A build of the proofs, and the flagship with its right side exchanged."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Mapping
+
+import pytest
+import sympy as sp
+from coqbridge import BRIDGE, PROOFS, coq_term
+
+# Two spellings of one argument of sqrt or ln become one; the rest is arithmetic in a field.
+TACTICS = """
+Ltac same_atoms := repeat match goal with
+  | |- context [sqrt ?a] => match goal with |- context [sqrt ?b] =>
+      lazymatch a with b => fail | _ => replace (sqrt a) with (sqrt b) by (f_equal; field; lra) end end
+  | |- context [ln ?a] => match goal with |- context [ln ?b] =>
+      lazymatch a with b => fail | _ => replace (ln a) with (ln b) by (f_equal; field; lra) end end
+  end.
+"""
+
+
+@pytest.fixture(scope="session")
+def built() -> str:
+    """The output of a build, which recompiles only what changed."""
+    done = subprocess.run(["bash", str(PROOFS / "build.sh")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def statement() -> Callable[[str], str]:
+    """The statement of a lemma as the bridge file records it."""
+    recorded = json.loads(BRIDGE.read_text())
+    return lambda name: (recorded["steps"] | recorded["theorems"])[name]["statement"]
+
+
+@pytest.fixture(scope="session")
+def theorem_with_bound(statement: Callable[[str], str]) -> Callable[[sp.Expr, Mapping[str, str]], str]:
+    """Coq source: the flagship with another right side, proved from the theorem if the two are equal."""
+
+    def source(bound: sp.Expr, names: Mapping[str, str]) -> str:
+        hypotheses, _ = statement("adam_token_half_life").rsplit(" <= ", 1)
+        return f"""{TACTICS}
+Theorem t : {hypotheses} <= {coq_term(bound, names)}.
+Proof.
+  intros.
+  eapply Rle_trans; [apply (adam_token_half_life d h alpha eps Rg L D F gradF Fstar x0 t); assumption |].
+  right. same_atoms. field. lra.
+Qed.
+"""
+
+    return source
