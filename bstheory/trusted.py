@@ -36,6 +36,11 @@ TRUSTED: dict[str, TrustedFact] = {
     "exp_series": TrustedFact(
         "e^u = sum_m u^m/m!, and a convergent series of nonnegative terms is nonnegative", "power series"
     ),
+    "exponential_kernel": TrustedFact(
+        "int_a^b lambda e^(-lambda (b - u)) du = 1 - e^(-lambda (b - a)); integrals add up over "
+        "intervals and preserve order",
+        "elementary calculus",
+    ),
     "log_power_of_two": TrustedFact("ln 2^x = x ln 2", "logarithm"),
     "power_product": TrustedFact("2^(x + y) = 2^x 2^y", "powers"),
     "power_monotone": TrustedFact("x >= y implies 2^x >= 2^y", "powers"),

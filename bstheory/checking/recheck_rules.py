@@ -249,6 +249,10 @@ class Rules:
             raise Invalid(f"{step['hypothesis']!r} is not a hypothesis")
         if start.open or advanced.open - {step["hypothesis"]}:
             raise Invalid("the base or the step rests on another open hypothesis")
+        if hypothesis.equality and not (advanced.equality and start.equality):
+            raise Invalid(
+                "an equality was assumed, but only an inequality is shown at the start or after a step"
+            )
         text = ast.unparse(hypothesis.tree)
         chains = [self.chains[name] for name in step["chains"]]
         states = {chain["previous"] for chain in chains}
@@ -259,7 +263,7 @@ class Rules:
         base = self.substituted(text, {chain["previous"]: f"({chain['start']})" for chain in chains})
         self.same(advanced.value, after, "the advanced fact is not the hypothesis one step later")
         self.same(start.value, base, "the base fact is not the hypothesis at the start")
-        return hypothesis.value, hypothesis.equality and advanced.equality and start.equality, frozenset()
+        return hypothesis.value, hypothesis.equality, frozenset()
 
     def step_z3(self, step: Mapping[str, Any]) -> Any:
         """Nonlinear real arithmetic: the negation of the claim, with the facts used, has no model."""

@@ -83,3 +83,10 @@ class ScalarRules:
         self.same(fact.value, self.value(f"{first} - {second}"), "the fact is not the difference of the logs")
         difference = f"({self.log_argument(first)}) - ({self.log_argument(second)})"
         return self.value(difference), True, fact.open
+
+    def step_antisymmetry(self, step: Mapping[str, Any]) -> Any:
+        """a - b == 0 from a - b >= 0 and b - a >= 0."""
+        above, below = self.fact(step["above"]), self.fact(step["below"])
+        negated = (-below.value[0], below.value[1])
+        self.same(above.value, negated, "the two facts are not opposite inequalities")
+        return above.value, True, above.open | below.open

@@ -113,3 +113,27 @@ def test_decay_is_minus_the_logarithm() -> None:
 def test_large_powers_are_decided_not_sampled() -> None:
     assert nonnegative_series([factor("10"), factor("0"), factor("-1/1000000")], [], []) != ""
     assert nonnegative_series([factor("1")], [factor("-1")], []) == ""
+
+
+def test_an_assumed_equality_is_not_closed_by_inequalities() -> None:
+    # x_0 = 1 and x_next = -x: from the hypothesis x == 0 follows x_next == 0, but x >= 0 is false.
+    d = Derivation("false", "an induction that starts wrongly")
+    x, x_next = d.symbol("x", depends=["step"]), d.symbol("x_next", depends=["step"])
+    d.chain("x", previous=x, next=x_next, start=1)
+    d.assume("turn", x_next + x, relation="==", assumption="turn", why="x_next = -x")
+    d.hypothesis("before", x, relation="==", why="x = 0")
+    d.combine("after", gap=x_next, relation="==", uses={"turn": 1, "before": -1}, why="test")
+    d.combine("start", gap=sp.Integer(1), slack=1, why="x_0 = 1 >= 0")
+    d._add(
+        "all",
+        "induction",
+        x,
+        ">=",
+        "test",
+        hypothesis="before",
+        advanced="after",
+        start="start",
+        chains=["x"],
+    )
+    d.claim = ("all", sp.Integer(0), x)
+    assert "equality was assumed" in recheck_document(d.document()).reason

@@ -1,54 +1,61 @@
-"""Damaged copies of any kind of certificate document, and which of them a recheck still accepts."""
+"""Small damages of a certificate that must be noticed; the seeded campaign is ``checking.mutations``."""
 
 from __future__ import annotations
 
 import copy
-import fractions
-import random
 from collections.abc import Iterator
 from typing import Any
 
-from bstheory.checking.mutations import mutants
-from bstheory.checking.recheck import recheck_document
-
-
-def survivors(document: dict[str, Any], *, count: int, seed: int = 0) -> list[str]:
-    """Descriptions of the damaged copies, out of a seeded sample of ``count``, that are still accepted."""
-    every = list(damaged(document))
-    chosen = random.Random(seed).sample(every, min(count, len(every)))
-    return [what for what, mutant in chosen if recheck_document(mutant).valid]
+from bstheory.checking import recheck_document
 
 
 def damaged(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """All single damages: of a derivation, of every part, of every bound in an enclosure."""
-    kind = document.get("kind", "derivation")
-    if kind == "parts":
-        for name, part in document["parts"].items():
-            for what, mutant in damaged(part):
-                yield f"{name}: {what}", {**document, "parts": {**document["parts"], name: mutant}}
-    elif kind == "enclosure":
-        yield from damaged_enclosure(document)
-    else:
-        for mutant in mutants(document):
-            yield f"{mutant.where}: {mutant.change}", mutant.document
+    """Copies with a tightened claim, altered multipliers, or a flipped sign in a derived step."""
+
+    def clone() -> dict[str, Any]:
+        result = copy.deepcopy(document)
+        result.pop("claim_hash", None)
+        return result
+
+    for factor in ("999/1000", "1001/1000", "0"):
+        tightened = clone()
+        rhs = tightened["claim"]["rhs"]
+        if rhs != "0":
+            tightened["claim"]["rhs"] = f"({rhs})*{factor}"
+            yield f"claim times {factor}", tightened
+            # The same damage, made consistently in the last step: only the step can notice it.
+            consistent = clone()
+            consistent["claim"]["rhs"] = f"({rhs})*{factor}"
+            fact = next(s for s in consistent["steps"] if s["name"] == consistent["claim"]["fact"])
+            fact["gap"] = f"({rhs})*{factor} - ({consistent['claim']['lhs']})"
+            yield f"claim and last step times {factor}", consistent
+    for index, step in enumerate(document["steps"]):
+        if step["kind"] in ("assumption", "hypothesis") or step["gap"] == "0":
+            continue
+        flipped = clone()
+        flipped["steps"][index]["gap"] = f"-({step['gap']})"
+        if not (step["kind"] == "combine" and not step["uses"]):
+            yield f"{step['name']}: sign flipped", flipped
+        for position, (used, multiplier) in enumerate(
+            step.get("uses", []) if step["kind"] == "combine" else []
+        ):
+            altered = clone()
+            altered["steps"][index]["uses"][position] = [used, f"({multiplier}) + 1"]
+            yield f"{step['name']}: multiplier of {used} altered", altered
 
 
-def damaged_enclosure(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """An interval moved beside itself, or an inequality turned around."""
-    for index, claim in enumerate(document["claims"]):
-        ends = [key for key in ("lower", "upper", "value_lower", "value_upper") if key in claim]
-        if claim["type"] == "integral":
-            ends = ["value_lower", "value_upper"]
-        changed: dict[str, str] = {}
-        if claim["type"] == "positive":
-            changed = {"expression": f"-({claim['expression']})"}
-        elif claim["type"] == "monotone":
-            other = {"increasing": "decreasing", "decreasing": "increasing"}
-            changed = {"direction": other[claim["direction"]]}
-        else:
-            low, high = (fractions.Fraction(claim[key]) for key in ends)
-            width = high - low
-            changed = {ends[0]: str(low + width), ends[1]: str(high + width)}
-        mutant = copy.deepcopy(document)
-        mutant["claims"][index].update(changed)
-        yield f"claim {claim['name']}: {changed}", mutant
+def assert_damage_is_noticed(document: dict[str, Any]) -> int:
+    """Every damaged copy, of every part, is invalid; returns how many there were."""
+    if document.get("kind") == "parts":
+        return sum(assert_damage_is_noticed(part) for part in document["parts"].values())
+    if document.get("kind") == "enclosure":
+        return 0
+    zero = {s["name"] for s in document["steps"] if s["gap"] == "0"}
+    count = 0
+    for change, mutant in damaged(document):
+        if any(f"'{name}'" in change for name in zero):
+            continue
+        assert not recheck_document(mutant).valid, f"{document['slug']}: {change} passed"
+        count += 1
+    assert count > 0
+    return count

@@ -1,0 +1,74 @@
+"""What every theorem's test asks first: the declared verdict, and damaged copies rejected."""
+
+from __future__ import annotations
+
+import copy
+import fractions
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import bstheory as bst
+from bstheory.checking.mutations import mutants
+from bstheory.checking.recheck import recheck_document
+
+
+def assert_established(
+    bound: Any, *, count: int = 60, still_true: tuple[str, ...] = (), seed: int = 0
+) -> Any:
+    """The certificate has the declared verdict, and no sampled damaged copy is accepted.
+
+    Args:
+        still_true: beginnings or ends of the descriptions of damages that leave a true statement, e.g. an
+            equality that was stated as an inequality.
+    """
+    # An inequality that holds with equality, or an assumption made stronger, is no damage.
+    still_true = (*still_true, "inequality stated as equality")
+    certificate = bst.check(bound)
+    assert certificate.verdict.word == bound.declared, certificate.reason
+    left = survivors(dict(certificate.evidence), count=count, seed=seed)
+    unexplained = [what for what in left if not any(piece in what for piece in still_true)]
+    assert unexplained == []
+    return certificate
+
+
+def survivors(document: dict[str, Any], *, count: int, seed: int = 0) -> list[str]:
+    """Descriptions of the damaged copies, out of a seeded sample of ``count``, that are still accepted."""
+    every = list(damaged(document))
+    chosen = random.Random(seed).sample(every, min(count, len(every)))
+    return [what for what, mutant in chosen if recheck_document(mutant).valid]
+
+
+def damaged(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """All single damages: of a derivation, of every part, of every bound in an enclosure."""
+    kind = document.get("kind", "derivation")
+    if kind == "parts":
+        for name, part in document["parts"].items():
+            for what, mutant in damaged(part):
+                yield f"{name}: {what}", {**document, "parts": {**document["parts"], name: mutant}}
+    elif kind == "enclosure":
+        yield from damaged_enclosure(document)
+    else:
+        for mutant in mutants(document):
+            yield f"{mutant.where}: {mutant.change}", mutant.document
+
+
+def damaged_enclosure(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """An interval moved beside itself, or an inequality turned around."""
+    for index, claim in enumerate(document["claims"]):
+        ends = [key for key in ("lower", "upper", "value_lower", "value_upper") if key in claim]
+        if claim["type"] == "integral":
+            ends = ["value_lower", "value_upper"]
+        changed: dict[str, str] = {}
+        if claim["type"] == "positive":
+            changed = {"expression": f"-({claim['expression']})"}
+        elif claim["type"] == "monotone":
+            other = {"increasing": "decreasing", "decreasing": "increasing"}
+            changed = {"direction": other[claim["direction"]]}
+        else:
+            low, high = (fractions.Fraction(claim[key]) for key in ends)
+            width = (high - low) or 1
+            changed = {ends[0]: str(low + width), ends[1]: str(high + width)}
+        mutant = copy.deepcopy(document)
+        mutant["claims"][index].update(changed)
+        yield f"claim {claim['name']}: {changed}", mutant
