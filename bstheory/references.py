@@ -61,6 +61,29 @@ INCREASING_BATCH = Reference(
     year=2024,
     arxiv="2409.08770",
 )
+BYRD_SAMPLE_SIZE = Reference(
+    key="byrd-sample-size",
+    authors="Byrd, Richard H. and Chin, Gillian M. and Nocedal, Jorge and Wu, Yuchen",
+    title="Sample size selection in optimization methods for machine learning",
+    year=2012,
+    venue="Mathematical Programming 134",
+)
+BOLLAPRAGADA_ADAPTIVE_SAMPLING = Reference(
+    key="adaptive-sampling",
+    authors="Bollapragada, Raghu and Byrd, Richard and Nocedal, Jorge",
+    title="Adaptive Sampling Strategies for Stochastic Optimization",
+    year=2018,
+    arxiv="1710.11258",
+    venue="SIAM Journal on Optimization 28(4)",
+)
+BOTTOU_CURTIS_NOCEDAL = Reference(
+    key="bottou-curtis-nocedal",
+    authors="Bottou, Léon and Curtis, Frank E. and Nocedal, Jorge",
+    title="Optimization Methods for Large-Scale Machine Learning",
+    year=2018,
+    arxiv="1606.04838",
+    venue="SIAM Review 60(2)",
+)
 
 
 def known() -> list[Reference]:

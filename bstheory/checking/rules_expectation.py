@@ -62,3 +62,16 @@ class ExpectationRules:
         inner = self.substituted(left, {name: f"({self.definition(name, 'expected')})" for name in expected})
         self.same(inner, self.value(right), "the two sums differ")
         return self.value(f"{step['left']} - {step['right']}"), True, frozenset()
+
+    def step_exchange_mean(self, step: Mapping[str, Any]) -> Any:
+        """The conditional mean of a sum over coordinates is the sum of the conditional means."""
+        self.trust("exchange", "linearity")
+        total = self.definition(step["left"], "mean").strip()
+        inside = self.definition(total, "coordinates")
+        right = self.definition(step["right"], "coordinates")
+        if any("draw" in self.depends[name] for name in names(self.tree(right))):
+            from bstheory.checking.recheck_rules import Invalid
+
+            raise Invalid(f"{right!r} depends on the draw")
+        self.same(self.without_means(right), self.value(inside), "the two sums differ")
+        return self.value(f"{step['left']} - {step['right']}"), True, frozenset()

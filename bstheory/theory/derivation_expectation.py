@@ -46,3 +46,17 @@ def steps_expected(d: Derivation, name: str, left: Any, right: Any, *, why: str)
     if not arguments or rest != 0:
         raise DerivationError(f"{d.slug}, {name}: left over {rest}")
     return d._add(name, "steps_expected", left - right, "==", why, left=str(left), right=str(right))
+
+
+def exchange_mean(d: Derivation, name: str, left: Any, right: Any, *, why: str) -> sp.Expr:
+    """E_{k-1}[sum_i X_i] == sum_i (X_i with conditional means); ``left`` is the mean of the sum."""
+    of = d.symbols[str(d.symbols[str(left)].of)].of
+    means = {
+        s: d.symbols[s.name].of
+        for s in d.symbols[str(right)].of.free_symbols
+        if d.symbols[s.name].op == "mean"
+    }
+    rest = sp.simplify(d.symbols[str(right)].of.subs(means, simultaneous=True) - of)
+    if rest != 0:
+        raise DerivationError(f"{d.slug}, {name}: left over {rest}")
+    return d._add(name, "exchange_mean", left - right, "==", why, left=str(left), right=str(right))

@@ -295,3 +295,14 @@ def per_step(values: Any, num_steps: int, name: str) -> np.ndarray:
             do="pass a number, or an array whose last axis is the steps",
         )
     return array
+
+
+def produced(d: Derivation, arguments: str) -> Any:
+    """The right-hand side that the steps produced, as a NumPy function; Delta = F(x_0) - F_*.
+
+    Args:
+        arguments: names of the symbols it takes, separated by blanks.
+    """
+    assert d.claim is not None
+    expression = d.closed_form(d.claim[2]).subs({"F_start": sp.Symbol("Delta"), "F_star": 0})
+    return sp.lambdify(sp.symbols(arguments), expression, "numpy")

@@ -8,7 +8,7 @@ import pytest
 
 from bstheory.checking import recheck_document
 from bstheory.theory.derivation import Derivation
-from bstheory.theory.derivation_expectation import fixed, steps_expected, tower_expected
+from bstheory.theory.derivation_expectation import exchange_mean, fixed, steps_expected, tower_expected
 
 
 def contraction() -> Derivation:
@@ -98,6 +98,25 @@ def test_random_factor_cannot_leave_an_expectation() -> None:
     d.claim = ("moved", d.parse("0"), d.gap("moved"))
     report = recheck_document(d.document())
     assert not report.valid and "may be random" in report.reason
+
+
+def test_mean_of_a_sum() -> None:
+    """E sum_i a_i x_i = sum_i a_i E x_i, and not sum_i a_i^2 E x_i, nor with a factor that is drawn."""
+    for right, valid in (("a*m", True), ("a**2*m", False), ("x*m", False), ("a*m**2", False)):
+        d = Derivation("exchange", "mean of a sum")
+        a = d.symbol("a", depends=("coordinate", "step"))
+        x = d.symbol("x", depends=("coordinate", "step", "draw"))
+        m = d.define("m", "mean", x)
+        inner = d.define("inner", "coordinates", a * x)
+        left = d.define("left", "mean", inner)
+        good = d.define("right", "coordinates", a * m)
+        exchange_mean(d, "exchange", left, good, why="finite sum")
+        d.conclude("exchange", good, why="solved")
+        document = d.document()
+        document["symbols"]["right"]["definition"]["of"] = right
+        if right == "x*m":
+            document["symbols"]["right"]["depends"] = ["step", "draw"]
+        assert recheck_document(document).valid == valid, right
 
 
 def step(document: dict, name: str) -> dict:

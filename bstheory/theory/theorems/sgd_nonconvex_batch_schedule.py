@@ -17,7 +17,6 @@ import functools
 from typing import Any
 
 import numpy as np
-import sympy as sp
 
 from bstheory.errors import input_error
 from bstheory.references import INCREASING_BATCH
@@ -33,6 +32,7 @@ from bstheory.theory.sgd_lemmas import (
     declare_sgd,
     nonnegative_parameter,
     per_step,
+    produced,
     second_moment,
     sum_descent,
 )
@@ -95,10 +95,7 @@ def derive() -> Derivation:
 @functools.cache
 def right_hand_side() -> Any:
     """The produced right-hand side as a function of L, sigma_sq, room, noise and Delta."""
-    d = derive()
-    assert d.claim is not None
-    expression = d.closed_form(d.claim[2]).subs({"F_start": sp.Symbol("Delta"), "F_star": 0})
-    return sp.lambdify(sp.symbols("L sigma_sq room noise Delta"), expression, "numpy")
+    return produced(derive(), "L sigma_sq room noise Delta")
 
 
 def value(constants: Constants, batch_size: np.ndarray | None) -> Evaluation:

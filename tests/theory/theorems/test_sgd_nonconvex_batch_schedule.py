@@ -8,7 +8,7 @@ import pytest
 from bstheory.checking import check
 from bstheory.errors import InputError
 from bstheory.theory.theorems.sgd_nonconvex_batch_schedule import BOUND
-from tests.theory.mutation import assert_damage_is_noticed
+from tests.theory.damage import assert_damage_is_noticed
 from tests.theory.theorems.quadratic import draw_quadratic, exact
 
 
