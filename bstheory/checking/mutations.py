@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 Document = Mapping[str, Any]
-EXPRESSIONS = ("gap", "by")
+DROP = object()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,77 +66,61 @@ def _with(tree: ast.Expression, position: int, new: ast.expr) -> str:
 
 
 def mutants(document: Document) -> Iterator[Mutant]:
-    """All single damages of a derivation document, in a fixed order."""
+    """All single damages of a derivation document (or of every derivation among its parts), in fixed order."""
+    if document.get("kind") == "parts":
+        for name, part in document["parts"].items():
+            if part.get("kind", "derivation") == "derivation":
+                for where, change, path, new in _damages(part):
+                    yield _mutant(document, f"part {name}, {where}", change, ("parts", name, *path), new)
+        return
+    for where, change, path, new in _damages(document):
+        yield _mutant(document, where, change, path, new)
 
-    def make(where: str, change: str, edit: Any) -> Mutant:
-        clone = copy.deepcopy(dict(document))
-        clone.pop("claim_hash", None)  # the hash alone must not be what catches it
-        edit(clone)
-        return Mutant(document=clone, where=where, change=change)
+
+def _mutant(document: Document, where: str, change: str, path: tuple[Any, ...], new: Any) -> Mutant:
+    clone = copy.deepcopy(dict(document))
+    clone.pop("claim_hash", None)  # the hash alone must not be what catches it
+    place: Any = clone
+    for key in path[:-1]:
+        place = place[key]
+    if new is DROP:
+        del place[path[-1]]
+    else:
+        place[path[-1]] = new
+    return Mutant(document=clone, where=where, change=change)
+
+
+def _damages(document: Document) -> Iterator[tuple[str, str, tuple[Any, ...], Any]]:
+    """(where, change, path to the entry, its new value) of every damage."""
+
+    def edits(where: str, text: str, *path: Any) -> Iterator[tuple[str, str, tuple[Any, ...], Any]]:
+        for new, change in _edits(text):
+            yield where, change, path, new
 
     for i, step in enumerate(document["steps"]):
         where = f"step {step['name']}"
-        for key in EXPRESSIONS:
-            for text, change in _edits(step[key]) if isinstance(step.get(key), str) and key in step else ():
-                if key == "by" and step["kind"] != "scale":
-                    continue
-
-                def edit(c: Any, i: int = i, key: str = key, text: str = text) -> None:
-                    c["steps"][i][key] = text
-
-                yield make(f"{where}, {key}", change, edit)
+        yield from edits(f"{where}, gap", step["gap"], "steps", i, "gap")
+        if step["kind"] == "scale":
+            yield from edits(f"{where}, factor", step["by"], "steps", i, "by")
         if step["kind"] == "combine":
             for j, (used, multiplier) in enumerate(step["uses"]):
-                for text, change in _edits(multiplier):
-
-                    def edit(c: Any, i: int = i, j: int = j, text: str = text) -> None:
-                        c["steps"][i]["uses"][j][1] = text
-
-                    yield make(f"{where}, multiplier of {'*'.join(used)}", change, edit)
-
-                def drop(c: Any, i: int = i, j: int = j) -> None:
-                    del c["steps"][i]["uses"][j]
-
-                yield make(where, f"fact {'*'.join(used)} not used", drop)
+                label = "*".join(used)
+                yield from edits(f"{where}, multiplier of {label}", multiplier, "steps", i, "uses", j, 1)
+                yield where, f"fact {label} not used", ("steps", i, "uses", j), DROP
         if step["kind"] == "apply":
             for name, coefficient in step["terms"].items():
-                for text, change in _edits(coefficient):
-
-                    def edit(c: Any, i: int = i, name: str = name, text: str = text) -> None:
-                        c["steps"][i]["terms"][name] = text
-
-                    yield make(f"{where}, coefficient of {name}", change, edit)
+                yield from edits(f"{where}, coefficient of {name}", coefficient, "steps", i, "terms", name)
         if step["relation"] == ">=":
-
-            def equality(c: Any, i: int = i) -> None:
-                c["steps"][i]["relation"] = "=="
-
-            yield make(where, "inequality stated as equality", equality)
-
-        def dropped(c: Any, i: int = i) -> None:
-            del c["steps"][i]
-
-        yield make(where, "step dropped", dropped)
+            yield where, "inequality stated as equality", ("steps", i, "relation"), "=="
+        yield where, "step dropped", ("steps", i), DROP
     for name, entry in document["symbols"].items():
         if entry["definition"] and isinstance(entry["definition"]["of"], str):
-            for text, change in _edits(entry["definition"]["of"]):
-
-                def edit(c: Any, name: str = name, text: str = text) -> None:
-                    c["symbols"][name]["definition"]["of"] = text
-
-                yield make(f"definition of {name}", change, edit)
+            path = ("symbols", name, "definition", "of")
+            yield from edits(f"definition of {name}", entry["definition"]["of"], *path)
         if "draw" in entry["depends"]:
-
-            def known(c: Any, name: str = name) -> None:
-                c["symbols"][name]["depends"].remove("draw")
-
-            yield make(f"symbol {name}", "declared known before the draw", known)
-    for text, change in _edits(document["claim"]["rhs"]):
-
-        def edit(c: Any, text: str = text) -> None:
-            c["claim"]["rhs"] = text
-
-        yield make("claim", change, edit)
+            known = [index for index in entry["depends"] if index != "draw"]
+            yield f"symbol {name}", "declared known before the draw", ("symbols", name, "depends"), known
+    yield from edits("claim", document["claim"]["rhs"], "claim", "rhs")
 
 
 def sample(document: Document, count: int, seed: int) -> list[Mutant]:
