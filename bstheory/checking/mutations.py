@@ -66,7 +66,7 @@ def _with(tree: ast.Expression, position: int, new: ast.expr) -> str:
 
 
 def mutants(document: Document) -> Iterator[Mutant]:
-    """All single damages of a derivation document (or of every derivation among its parts), in fixed order."""
+    """All single damages of a derivation (of every derivation among the parts), in a fixed order."""
     if document.get("kind") == "parts":
         for name, part in document["parts"].items():
             if part.get("kind", "derivation") == "derivation":
