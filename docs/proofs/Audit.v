@@ -2,7 +2,7 @@
     fails if an axiom outside its list appears. *)
 
 From BSTheory Require Import FiniteSums Analysis OneStep Tree Adam Smooth Refined BiasCorrected.
-From BSTheory Require Import Example Derivation.
+From BSTheory Require Import Sharp Example Derivation.
 
 Print Assumptions adam_token_half_life.
 
@@ -15,6 +15,8 @@ Definition theorems :=
    adam_token_half_life_variance_aware,
    adam_token_half_life_ramp_up,
    adam_token_half_life_bias_corrected,
+   adam_token_half_life_theta,
+   adam_token_half_life_sharp,
    E_tower,
    cosine_bound,
    cosine_run_bounded,

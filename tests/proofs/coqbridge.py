@@ -49,6 +49,8 @@ THEOREMS = {
     "adam_token_half_life_variance_aware": "Refined",
     "adam_token_half_life_ramp_up": "Refined",
     "adam_token_half_life_bias_corrected": "BiasCorrected",
+    "adam_token_half_life_theta": "Sharp",
+    "adam_token_half_life_sharp": "Sharp",
 }
 
 
