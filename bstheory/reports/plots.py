@@ -216,7 +216,8 @@ def embeddable(svg: str, name: str) -> str:
     svg = re.sub(r"fill: #ffffff", "fill: none", svg)
     for fixed, variable in THEME.items():
         svg = svg.replace(fixed, variable)
-    svg = re.sub(r"(<text )", r'\1fill="var(--ink)" ', svg)
+
+    svg = re.sub(r"<text\b", '<text fill="var(--ink)"', svg)
     width, height = re.search(r'width="([\d.]+)pt" height="([\d.]+)pt"', svg).groups()  # type: ignore[union-attr]
     return svg.replace(
         f'width="{width}pt" height="{height}pt"',
