@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bstheory.comparison.audit import AuditItem, audit, audit_verdict
-from bstheory.comparison.limits import mean_limits
+from bstheory.comparison.limits import lower_limit, mean_limits
 from bstheory.errors import input_error
 from bstheory.run import Run
 from bstheory.theory.bound import Bound
@@ -141,7 +141,7 @@ def compare(bound: Bound, run: Run, *, level: float = 0.99) -> Comparison:
             "bounded_gradient: the measured sum exceeds d R^2 times its weight, so the published R is false"
         )
         return Comparison(**common, verdict=Verdict.INAPPLICABLE, reason=reason, method="range of the series")
-    lower, upper, method = _limits(samples, trivial, ranged, level)
+    lower, upper, method = _limits(samples, trivial, ranged, bound.quantity in _ALMOST_SURE, level)
     measured = samples.mean(axis=0)
     above = lower > value
     below = (upper < value) & (bound.kind in ("identity", "two-sided"))
@@ -227,7 +227,9 @@ def _bound_at(bound: Bound, run: Run, constants: Mapping[str, Any], records: np.
     )
 
 
-def _limits(samples: np.ndarray, trivial: np.ndarray, ranged: bool, level: float) -> tuple[Any, Any, str]:
+def _limits(
+    samples: np.ndarray, trivial: np.ndarray, ranged: bool, nonnegative: bool, level: float
+) -> tuple[Any, Any, str]:
     """Lower and upper limits [T] for the columns of [S, T]."""
     error = (1.0 - level) / (2 * samples.shape[1])
     if ranged:
@@ -246,4 +248,12 @@ def _limits(samples: np.ndarray, trivial: np.ndarray, ranged: bool, level: float
     n = samples.shape[0]
     half = stats.t.isf(error, n - 1) * samples.std(axis=0, ddof=1) / np.sqrt(n)
     mean = samples.mean(axis=0)
+    if nonnegative:
+        lower = np.array([lower_limit(column, error=error) for column in samples.T])
+        return (
+            lower,
+            mean + half,
+            "betting lower limit for a nonnegative variable, valid at any sample size; "
+            "Student t upper limit, asymptotic",
+        )
     return mean - half, mean + half, "Student t limits, asymptotic: the series has no almost-sure range"

@@ -47,7 +47,7 @@ def mean_limits(values: np.ndarray, *, upper: float, error: float) -> tuple[floa
             do="correct the range, or find out why the measurement leaves it",
         )
     scaled = values / upper
-    return (upper * _lower(scaled, error), upper * (1.0 - _lower(1.0 - scaled, error)))
+    return (upper * lower_limit(scaled, error=error), upper * (1.0 - lower_limit(1.0 - scaled, error=error)))
 
 
 # Large stakes suit a small spread relative to the mean, small ones a large spread; 0.95 keeps every factor
@@ -55,8 +55,12 @@ def mean_limits(values: np.ndarray, *, upper: float, error: float) -> tuple[floa
 _STAKES = 0.95 * 0.5 ** np.arange(10)
 
 
-def _lower(x: np.ndarray, error: float) -> float:
-    """Largest rejected mean for nonnegative values; 0 where nothing is rejected."""
+def lower_limit(x: np.ndarray, *, error: float) -> float:
+    """The lower limit of :func:`mean_limits` for nonnegative values [n]; it needs no range.
+
+    Returns:
+        The largest rejected mean, valid with probability at least ``1 - error``; 0 where nothing is rejected.
+    """
     target = np.log(1.0 / error) + np.log(_STAKES.size)
 
     def rejected(m: float) -> bool:
