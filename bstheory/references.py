@@ -84,6 +84,14 @@ BOTTOU_CURTIS_NOCEDAL = Reference(
     arxiv="1606.04838",
     venue="SIAM Review 60(2)",
 )
+STRONG_GROWTH = Reference(
+    key="strong-growth",
+    authors="Vaswani, Sharan and Bach, Francis and Schmidt, Mark",
+    title="Fast and Faster Convergence of SGD for Over-Parameterized Models and an Accelerated Perceptron",
+    year=2019,
+    arxiv="1810.07288",
+    venue="AISTATS",
+)
 
 
 def known() -> list[Reference]:
