@@ -130,7 +130,7 @@ def monte_carlo(
     workers = max(1, min(threads, S))
     bounds = np.linspace(0, S, workers + 1).astype(int)
     tile = max(1, TILE_BYTES // (row * x.itemsize))
-    scratch = [(np.zeros((tile, row), dtype), np.empty(d, dtype)) for _ in range(workers)]
+    scratch = [(np.zeros((tile, row), dtype), np.empty((4, d), dtype)) for _ in range(workers)]
     carried = [(0.0, 0.0)] * C
 
     def note(index: int) -> None:

@@ -88,6 +88,13 @@ def add_noise(gradient, sigma, scale, z):
         gradient[i] += (sigma[i] * scale) * z[i]
 
 
+@numba.njit(**_CONTRACT)
+def noisy_quadratic_gradient(x, curvature, sigma, scale, z, out):
+    """The two passes above in one, for the most common problem."""
+    for i in range(x.shape[0]):
+        out[i] = curvature[i] * x[i] + (sigma[i] * scale) * z[i]
+
+
 @numba.njit(**_COMPILE)
 def escaped(x, limit):
     """True when a coordinate is NaN or larger than ``limit`` in absolute value."""
@@ -162,7 +169,7 @@ def adam_update(x, m, v, g, c, inside):
 
 @numba.njit(**_COMPILE)
 def advance_one(
-    problem, optimizer, inside, x, m, v, table, curvature, sigma, z, buffer, sums, want_sums, limit
+    problem, optimizer, inside, x, m, v, table, curvature, sigma, z, buffer, sums, want_sums, limit, check
 ):
     """Advance one path by ``len(table)`` steps under given noise.
 
@@ -171,19 +178,23 @@ def advance_one(
         table: coefficients [n, len(COLUMNS)].
         z: standardized noise [n, at least d].
         buffer: scratch [d].
-        sums: float64 [len(SUMS)], incremented.
+        sums: float64 [len(SUMS)], incremented when ``want_sums``.
+        check: stop at the first step after which the path has escaped ``limit``.
 
     Returns:
-        Steps done before the path escaped ``limit``; ``len(table)`` when it did not.
+        Steps completed before the path escaped; ``len(table)`` when it did not, or was not checked.
     """
     for k in range(table.shape[0]):
         c = table[k]
-        exact_gradient(problem, x, curvature, buffer)
-        if want_sums:
-            square, absolute = norms(buffer)
-            sums[0] += c[_WEIGHT] * square
-            sums[1] += c[_WEIGHT] * absolute
-        add_noise(buffer, sigma, c[_NOISE], z[k])
+        if problem == 0 and not want_sums:
+            noisy_quadratic_gradient(x, curvature, sigma, c[_NOISE], z[k], buffer)
+        else:
+            exact_gradient(problem, x, curvature, buffer)
+            if want_sums:
+                square, absolute = norms(buffer)
+                sums[0] += c[_WEIGHT] * square
+                sums[1] += c[_WEIGHT] * absolute
+            add_noise(buffer, sigma, c[_NOISE], z[k])
         if optimizer == 5:
             adam_update(x, m, v, buffer, c, inside)
         elif optimizer == 4:
@@ -196,7 +207,7 @@ def advance_one(
             heavy_ball_update(x, m, buffer, c)
         else:
             sgd_update(x, buffer, c)
-        if escaped(x, limit):
+        if check and escaped(x, limit):
             return k
     return table.shape[0]
 
@@ -222,12 +233,14 @@ def _fill_noise(law, state, z):
 @numba.njit(**_COMPILE)
 def advance(
     problem, optimizer, inside, law, shared, first, last, step, x, m, v, table, curvature, sigma, streams,
-    sums, want_sums, diverged, limit, z, buffer,
+    sums, want_sums, diverged, limit, z, scratch,
 ):  # fmt: skip
     """Advance seeds ``first..last`` of every configuration by the chunk in ``table`` [C, n, columns].
 
-    ``z`` [tile, padded d] and ``buffer`` [d] are scratch; ``streams`` is [C or 1, S, 4, 16]; ``diverged`` [C,
-    S] holds -1, or the step (counted from 1) after which the path had escaped.
+    ``z`` [tile, padded d] and ``scratch`` [4, d] are workspace; ``streams`` is [C or 1, S, 4, 16];
+    ``diverged`` [C, S] holds -1, or the step (counted from 1) after which the path had escaped. Escapes are
+    looked for at the end of each tile of steps; a tile that ends outside is replayed with a check at every
+    step.
     """
     configurations, steps = table.shape[0], table.shape[1]
     tile = z.shape[0]
@@ -238,10 +251,20 @@ def advance(
                 if c == 0 or not shared:
                     for k in range(stop - start):
                         fill_noise(law, streams[0 if shared else c, s], z[k])
-                if diverged[c, s] < 0:
+                if diverged[c, s] >= 0:
+                    continue
+                scratch[1], scratch[2], scratch[3] = x[c, s], m[c, s], v[c, s]
+                before = sums[c, s].copy()
+                coefficients = table[c, start:stop]
+                advance_one(
+                    problem, optimizer, inside, x[c, s], m[c, s], v[c, s], coefficients, curvature, sigma, z,
+                    scratch[0], sums[c, s], want_sums, limit, False,
+                )  # fmt: skip
+                if escaped(x[c, s], limit):
+                    x[c, s], m[c, s], v[c, s] = scratch[1], scratch[2], scratch[3]
+                    sums[c, s] = before
                     done = advance_one(
-                        problem, optimizer, inside, x[c, s], m[c, s], v[c, s], table[c, start:stop],
-                        curvature, sigma, z, buffer, sums[c, s], want_sums, limit,
+                        problem, optimizer, inside, x[c, s], m[c, s], v[c, s], coefficients, curvature, sigma,
+                        z, scratch[0], sums[c, s], want_sums, limit, True,
                     )  # fmt: skip
-                    if done < stop - start:
-                        diverged[c, s] = step + start + done + 1
+                    diverged[c, s] = step + start + done + 1

@@ -50,6 +50,7 @@ def kernel_path(problem, optimizer, noise):
         kernels.PROBLEMS[problem.params["kernel"]], kind, inside, x, m, v, table,
         problem.params.get("curvature", np.ones(DIM)), problem.params["noise"], noise, np.empty(DIM), sums,
         True, 1e100,
+        True,
     )  # fmt: skip
     assert done == STEPS
     return x, m, v, sums
