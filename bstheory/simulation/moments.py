@@ -142,28 +142,53 @@ def heavy_ball_stationary(
     return np.stack([m11, -learning_rate * n / ((1.0 - beta1) * omega), 2.0 * n / ((1.0 - beta1) * omega)])
 
 
+BLOCK = 512  # coordinates that go through all steps together: their moments stay in the first-level cache
+
+
 @numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def _sgd_kernel(h, c, s, m, learning_rate, batch_size):
-    for k in range(learning_rate.shape[0]):
-        eta = learning_rate[k]
-        factor = eta * eta / batch_size[k]
-        for i in range(h.shape[0]):
-            a = 1.0 - eta * h[i]
-            m[i] = a * a * m[i] + factor * (c[i] + s[i] * m[i])
+    for start in range(0, h.shape[0], BLOCK):
+        stop = min(start + BLOCK, h.shape[0])
+        hb, cb, sb, mb = h[start:stop], c[start:stop], s[start:stop], m[start:stop]
+        for k in range(learning_rate.shape[0]):
+            eta = learning_rate[k]
+            factor = eta * eta / batch_size[k]
+            for i in range(hb.shape[0]):
+                a = 1.0 - eta * hb[i]
+                mb[i] = a * a * mb[i] + factor * (cb[i] + sb[i] * mb[i])
+
+
+@numba.njit(inline="always", error_model="numpy", fastmath={"contract"})
+def _heavy_ball_step(h, c, s, m11, m12, m22, eta, beta, inverse):
+    """One coordinate, one step: p' = beta p + g, then theta' = theta - eta p'."""
+    n = (c + s * m11) * inverse
+    cross = h * m11 + beta * m12  # E theta p'
+    square = h * (cross + beta * m12) + (beta * beta * m22 + n)  # E p'^2
+    after = cross - eta * square  # E theta' p'
+    return m11 - eta * (cross + after), after, square
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def _heavy_ball_kernel(h, c, s, m11, m12, m22, learning_rate, beta1, batch_size):
-    for k in range(learning_rate.shape[0]):
-        eta, beta, inverse = learning_rate[k], beta1[k], 1.0 / batch_size[k]
-        for i in range(h.shape[0]):
-            # p' = beta p + g first, then theta' = theta - eta p': fewer products than expanding the squares
-            n = (c[i] + s[i] * m11[i]) * inverse
-            cross = h[i] * m11[i] + beta * m12[i]  # E theta p'
-            square = h[i] * (cross + beta * m12[i]) + beta * beta * m22[i] + n  # E p'^2
-            m11[i] = m11[i] - eta * (cross + cross - eta * square)
-            m12[i] = cross - eta * square
-            m22[i] = square
+    steps = learning_rate.shape[0]
+    even = steps - steps % 2
+    for start in range(0, h.shape[0], BLOCK):
+        stop = min(start + BLOCK, h.shape[0])
+        hb, cb, sb = h[start:stop], c[start:stop], s[start:stop]
+        a11, a12, a22 = m11[start:stop], m12[start:stop], m22[start:stop]
+        for k in range(0, even, 2):  # two steps a pass: half the loads and stores
+            eta, beta, inverse = learning_rate[k], beta1[k], 1.0 / batch_size[k]
+            eta2, beta2, inverse2 = learning_rate[k + 1], beta1[k + 1], 1.0 / batch_size[k + 1]
+            for i in range(hb.shape[0]):
+                x, y, z = _heavy_ball_step(hb[i], cb[i], sb[i], a11[i], a12[i], a22[i], eta, beta, inverse)
+                x, y, z = _heavy_ball_step(hb[i], cb[i], sb[i], x, y, z, eta2, beta2, inverse2)
+                a11[i], a12[i], a22[i] = x, y, z
+        for k in range(even, steps):
+            eta, beta, inverse = learning_rate[k], beta1[k], 1.0 / batch_size[k]
+            for i in range(hb.shape[0]):
+                a11[i], a12[i], a22[i] = _heavy_ball_step(
+                    hb[i], cb[i], sb[i], a11[i], a12[i], a22[i], eta, beta, inverse
+                )
 
 
 def final_moments(
