@@ -92,6 +92,21 @@ STRONG_GROWTH = Reference(
     arxiv="1810.07288",
     venue="AISTATS",
 )
+CRITICAL_BATCH_SFO = Reference(
+    key="critical-batch-sfo",
+    authors="Iiduka, Hideaki",
+    title="Critical Batch Size Minimizes Stochastic First-Order Oracle Complexity of Deep Learning "
+    "Optimizer using Hyperparameters Close to One",
+    year=2022,
+    arxiv="2208.09814",
+)
+CLIPPED_SCALING = Reference(
+    key="clipped-scaling",
+    authors="Guo, Zhishuai and Xu, Yi and Yin, Wotao and Jin, Rong and Yang, Tianbao",
+    title="A Novel Convergence Analysis for Algorithms of the Adam Family",
+    year=2021,
+    arxiv="2104.14459",
+)
 
 
 def known() -> list[Reference]:

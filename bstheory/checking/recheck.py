@@ -243,6 +243,15 @@ class Checker(Rules, ExpectationRules, PowerRules, ScalarRules):
                     raise Invalid(f"the {key} value may not depend on the step")
             if "end" in chain and self.symbols[chain["end"]].get("definition"):
                 raise Invalid("the end value has no other definition")
+            if "end" in chain and self.signs[chain["end"]] != "real":
+                found = [self.signs[after], sign(self.tree(chain["start"]), self.signs)]
+                allowed = (
+                    ("positive", "nonnegative")
+                    if self.signs[chain["end"]] == "nonnegative"
+                    else ("positive",)
+                )
+                if not all(one in allowed for one in found):
+                    raise Invalid("the sign of the end value must follow from the states'")
             definition = self.symbols[before].get("definition")
             if definition is None:
                 if self.symbols[after].get("definition") is not None:

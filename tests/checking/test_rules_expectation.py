@@ -121,3 +121,17 @@ def test_mean_of_a_sum() -> None:
 
 def step(document: dict, name: str) -> dict:
     return next(s for s in document["steps"] if s["name"] == name)
+
+
+def test_sign_of_an_end_value_must_follow() -> None:
+    """An end value of a chain of real numbers cannot be declared nonnegative."""
+    for sign, valid in (("nonnegative", True), ("real", False)):
+        d = Derivation("end", "expected final state")
+        state = d.symbol("state", sign=sign, depends=("step",))
+        after = d.symbol("after", sign=sign, depends=("step", "draw"))
+        start = d.symbol("start", sign="nonnegative")
+        end = d.symbol("end", sign="nonnegative")
+        d.chain("state", previous=state, next=after, start=start, end=end)
+        d.combine("claim", gap=end, slack=end, why="declared")
+        d.claim = ("claim", d.parse("0"), end)
+        assert recheck_document(d.document()).valid == valid
