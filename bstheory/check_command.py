@@ -90,16 +90,7 @@ def _prepare(
                 rule="a resumed check keeps the settings it was started with",
                 do="leave them out, or start a new check",
             )
-        document = read_json(resume / "check.json")
-        fields = {field.name for field in dataclasses.fields(Settings)}
-        if not isinstance(document, dict) or set(document.get("settings", {})) != fields:
-            raise input_error(
-                got=f"{str(resume / 'check.json')!r} without the settings of a check",
-                rule="a run directory is one that bstheory check made",
-                do="pass the directory that the interrupted check printed",
-            )
-        stored = document["settings"]
-        return Settings(**{**stored, "slugs": tuple(stored["slugs"])}), resume
+        return stored_settings(resume), resume
     if text is not None:
         from bstheory.problems.corpus import load_corpus
 
@@ -120,6 +111,24 @@ def _prepare(
         folder / "check.json", {"settings": dataclasses.asdict(settings) | {"slugs": list(settings.slugs)}}
     )
     return settings, folder
+
+
+def stored_settings(folder: Path) -> Settings:
+    """The settings that a run directory of ``bstheory check`` was started with.
+
+    Raises:
+        InputError: no such directory, or one of something else.
+    """
+    document = read_json(folder / "check.json")
+    fields = {field.name for field in dataclasses.fields(Settings)}
+    if not isinstance(document, dict) or set(document.get("settings", {})) != fields:
+        raise input_error(
+            got=f"{str(folder / 'check.json')!r} without the settings of a check",
+            rule="a run directory is one that bstheory check made",
+            do="pass the directory that the interrupted check printed",
+        )
+    stored = document["settings"]
+    return Settings(**{**stored, "slugs": tuple(stored["slugs"])})
 
 
 def _probe(folder: Path) -> None:
@@ -190,7 +199,7 @@ def _print(result: Result) -> None:
         if not link.as_declared:
             console.print(
                 f"\n[bold red]not as declared[/]: {escape(link.slug)}, {escape(link.name)} is "
-                f"{link.verdict.word}, declared {link.declared.word}: {escape(link.reason)}"
+                f"{link.verdict.word}, declared {link.declared_words}: {escape(link.reason)}"
             )
     good = sum(link.as_declared for link in result.links)
     console.print(f"\n{good} of {len(result.links)} verdicts are as declared; run directory: {result.folder}")

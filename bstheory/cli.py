@@ -42,6 +42,7 @@ COMMANDS: dict[str, Command] = {
     "falsify": Command(
         "bstheory.simulation.commands", "falsify", "search for an instance that violates a bound"
     ),
+    "report": Command("bstheory.commands", "report", "an HTML page about saved runs or sweeps"),
     "cite": Command("bstheory.commands", "cite", "BibTeX of the papers that theorems rest on"),
 }
 

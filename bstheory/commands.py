@@ -197,6 +197,48 @@ def chain(slug: Positional[str], *, json: str | None = None) -> int:
     return 0 if all(link["ok"] for link in found) else 1
 
 
+def report(
+    run: Positional[tuple[Path, ...]],
+    *,
+    out: Path = Path("reports/runs"),
+    title: str = "",
+    json: str | None = None,
+) -> int:
+    """Write an HTML page about saved runs: series, comparison, and what the theorems say about each.
+
+    Examples: bstheory report runs/check-20250101-120000; bstheory report sweep/ --out reports/sweep
+
+    Args:
+        run: run folders, folders of run folders (a sweep), or one run directory of bstheory check.
+        out: folder for index.html and figures.
+        title: heading of the page.
+        json: also write {page, runs, verdicts} to this file, or - for stdout instead of the text.
+    """
+    if not run:
+        from bstheory.errors import input_error
+
+        raise input_error(got="no run", rule="a report is about at least one", do="pass the folder of a run")
+    verdicts: list[Any] = []
+    if len(run) == 1 and (run[0] / "check.json").exists():
+        from bstheory.check_command import stored_settings
+        from bstheory.check_job import run_check
+        from bstheory.reports.check_page import write_check_page
+
+        result = run_check(stored_settings(run[0]), run[0])
+        page, names = write_check_page(result, out), [str(run[0])]
+        verdicts = [link.to_json() for link in result.links]
+    else:
+        from bstheory.reports.run_page import find_runs, write_run_page
+
+        folders = find_runs(run)
+        page, names = write_run_page(folders, out, title=title), [str(folder) for folder in folders]
+    if json is not None:
+        emit({"page": str(page), "runs": names, "verdicts": verdicts}, json)
+    if json != "-":
+        print(f"report: {page}")
+    return 0
+
+
 def _plain(value: Any) -> Any:
     """NumPy scalar or array to plain JSON numbers."""
     import numpy as np

@@ -57,10 +57,11 @@ def write_check_page(result: Any, folder: Path | str) -> Path:
     # Last, when every formula of the page has been drawn.
     values["glyphs"] = Markup(formulas.definitions())
     write_json(folder / "results.json", result.to_json())
-    return atomic_write(folder / "index.html", _render("check.html", values))
+    return atomic_write(folder / "index.html", render_template("check.html", values))
 
 
-def _render(name: str, values: Mapping[str, Any]) -> str:
+def render_template(name: str, values: Mapping[str, Any]) -> str:
+    """A page from a template of this package; a value it needs and does not get is an error."""
     page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     return page.from_string((TEMPLATES / name).read_text()).render(values)
 

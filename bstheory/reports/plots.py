@@ -193,6 +193,33 @@ def plot_run(run: Run, quantities: Sequence[str] = ()) -> Figure:
     return drawn
 
 
+def plot_overview(runs: Sequence[Run], quantity: str) -> Figure:
+    """Mean over seeds of one series for several runs; from nine runs on, shades instead of separate
+    colours."""
+    import matplotlib as mpl
+
+    colors, lines = (BLUE, ORANGE, GREEN, PURPLE), ("-", "--", ":", "-.")
+    with mpl.rc_context(STYLE):
+        drawn = figure(6.4, 4.0)
+        panel = drawn.subplots()
+        positive = True
+        for index, run in enumerate(runs):
+            values = np.asarray(run.series[quantity], dtype=np.float64).mean(axis=0)
+            values = np.where(np.isfinite(values), values, np.nan)
+            positive = positive and bool(np.nanmin(values) > 0)
+            style = {"color": colors[index % 4], "linestyle": lines[(index // 4 + index) % 4]}
+            if len(runs) > 8:
+                style = {"color": BLUE, "alpha": 0.2 + 0.8 * index / (len(runs) - 1)}
+            panel.plot(run.tokens, values, label=run.name if len(runs) <= 8 else None, **style)
+        if positive:
+            panel.set_yscale("log")
+        panel.set_xlabel("tokens")
+        panel.set_ylabel(_LABELS.get(quantity, quantity.replace("_", " ")))
+        if len(runs) <= 8:
+            panel.legend()
+    return drawn
+
+
 def save_figure(drawn: Figure, folder: Path, name: str) -> str:
     """Write ``name.png`` (200 dpi) and ``name.svg`` into ``folder``; return the SVG to embed in a page."""
     import matplotlib as mpl

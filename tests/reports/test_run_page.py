@@ -1,0 +1,84 @@
+"""Pages about saved runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import numpy as np
+import pytest
+
+from bstheory import problems, simulation
+from bstheory.comparison import compare
+from bstheory.errors import InputError
+from bstheory.reports import plot
+from bstheory.reports.run_page import find_runs, theorem_verdicts, write_run_page
+from bstheory.run import Run
+from bstheory.theory.library import get
+
+OPTIMIZER = simulation.RMSProp(
+    learning_rate=0.1,
+    half_life=512.0,
+    eps=1e-2,
+    learning_rate_rule="sqrt_one_minus_beta2",
+    weight="sqrt_one_minus_beta2",
+)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> list[Run]:
+    folder = tmp_path_factory.mktemp("runs")
+    found = []
+    for name, batch_size in (("small & quick", 4), ("large", 16)):
+        run = simulation.simulate(
+            problems.cosine_sum(8, 1.0), OPTIMIZER, schedule=np.full(64, batch_size), seeds=8, name=name
+        )
+        run.save(folder / f"b{batch_size}")
+        found.append(run)
+    return [*found, folder]
+
+
+def test_a_page_about_two_runs(runs, tmp_path) -> None:
+    page = write_run_page(find_runs([runs[-1]]), tmp_path / "out").read_text()
+    assert "<h1>2 runs</h1>" in page and "Side by side" in page
+    assert "small &amp; quick" in page and "small & quick" not in page
+    assert page.count("<strong>consistent</strong></td><td>adam_token_half_life") == 2
+    assert not re.findall(r'(?:src|href)="(?:https?:)?//', page)
+    assert len(list((tmp_path / "out" / "figures").glob("*.png"))) == 3
+
+
+def test_one_run_has_no_side_by_side(runs, tmp_path) -> None:
+    page = write_run_page([runs[-1] / "b4"], tmp_path, title="Just this").read_text()
+    assert "<h1>Just this</h1>" in page and "Side by side" not in page
+
+
+def test_theorems_about_other_algorithms_are_left_out_but_failing_problems_are_named(runs) -> None:
+    assert [seen.slug for seen in theorem_verdicts(runs[0])] == ["adam_token_half_life"]
+    foreign = simulation.simulate(
+        problems.noisy_quadratic([1.0, 0.5], 0.1), OPTIMIZER, schedule=[4] * 16, seeds=4
+    )
+    (seen,) = [s for s in theorem_verdicts(foreign) if s.slug == "adam_token_half_life"]
+    assert seen.verdict.word == "inapplicable" and "unbounded" in seen.reason
+    assert theorem_verdicts(dataclasses.replace(runs[0], config={"study": "x"})) == []
+
+
+def test_places_without_runs_are_named(tmp_path) -> None:
+    with pytest.raises(InputError, match="run\\.json"):
+        find_runs([tmp_path])
+    with pytest.raises(InputError, match="absent"):
+        find_runs([tmp_path / "absent"])
+
+
+def test_a_comparison_without_curves_cannot_be_plotted(runs) -> None:
+    peeking = dataclasses.replace(runs[0], config={**runs[0].config, "batch_rule": "present"})
+    with pytest.raises(InputError, match="inapplicable"):
+        plot(compare(get("adam_token_half_life"), peeking))
+
+
+def test_a_plot_shows_bound_measurement_and_trivial_bound(runs) -> None:
+    figure = plot(compare(get("adam_token_half_life"), runs[0]))
+    (panel,) = figure.axes
+    labels = {line.get_label() for line in panel.get_lines()}
+    assert {"bound", "measured mean", "trivial bound"} <= labels
+    assert panel.get_xscale() == panel.get_yscale() == "log"
+    assert panel.get_xlabel() == "tokens" and "grad" in panel.get_ylabel()
