@@ -1,7 +1,8 @@
-"""The report opened in a real browser: sections, formulas and plots are visible, light and dark, without a network."""
+"""The report in a real browser without a network: sections, formulas and plots are there, light and dark."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -17,17 +18,11 @@ pytestmark = [
     pytest.mark.web,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine"),
 ]
+QUIET = ("quic", "gpu", "sync", "component-update", "background-networking")
 FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--hide-scrollbars",
-    "--host-resolver-rules=MAP*~NOTFOUND",
+    *("--headless", "--no-sandbox", "--no-first-run", "--hide-scrollbars"),
+    "--host-resolver-rules=MAP * ~NOTFOUND",
+    *(f"--disable-{feature}" for feature in QUIET),
 ]
 
 
@@ -74,6 +69,10 @@ def test_light_and_dark_show_paper_ink_and_both_curves(page: Path, tmp_path: Pat
     assert light.shape[0] == 3600
     assert share(light, "#ffffff", 8) > 0.8 and share(dark, "#16181b", 12) > 0.8
     for image, blue, orange in ((light, "#0072b2", "#c65300"), (dark, "#56b4e9", "#f0a050")):
-        assert share(image, blue) > 5e-4 and share(image, orange) > 5e-4
+        assert share(image, blue) > 1e-4 and share(image, orange) > 1e-4
+    # Orange is used in figures only: without them the page has none, so the measure above means something.
+    bare = tmp_path / "bare.html"
+    bare.write_text(re.sub(r"<figure>.*?</figure>", "", page.read_text(), flags=re.DOTALL))
+    assert share(pixels(bare, tmp_path, "--blink-settings=preferredColorScheme=1"), "#c65300") < 1e-5
     # Nothing black is left on the dark page: axis labels follow the theme.
     assert share(dark, "#000000", 6) < 1e-4
