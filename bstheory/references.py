@@ -108,6 +108,52 @@ CLIPPED_SCALING = Reference(
     arxiv="2104.14459",
 )
 
+SQUARE_ROOT_RULE = Reference(
+    key="sde-adam",
+    authors="Malladi, Sadhika and Lyu, Kaifeng and Panigrahi, Abhishek and Arora, Sanjeev",
+    title="On the SDEs and Scaling Rules for Adaptive Gradient Algorithms",
+    year=2022,
+    arxiv="2205.10287",
+)
+AVERAGING_RULE = Reference(
+    key="ema-scaling",
+    authors="Busbridge, Dan and Ramapuram, Jason and Ablin, Pierre and Likhomanenko, Tatiana and "
+    "Dhekane, Eeshan Gunesh and Suau, Xavier and Webb, Russ",
+    title="How to Scale Your EMA",
+    year=2023,
+    arxiv="2307.13813",
+)
+EQUAL_BETAS = Reference(
+    key="equal-betas",
+    authors="Orvieto, Antonio and Gower, Robert",
+    title="In Search of Adam's Secret Sauce",
+    year=2025,
+    arxiv="2505.21829",
+)
+NOISE_SCALE = Reference(
+    key="noise-scale",
+    authors="McCandlish, Sam and Kaplan, Jared and Amodei, Dario and OpenAI Dota Team",
+    title="An Empirical Model of Large-Batch Training",
+    year=2018,
+    arxiv="1812.06162",
+)
+LAURENT_MASSART = Reference(
+    key="chi-square-tails",
+    authors="Laurent, Beatrice and Massart, Pascal",
+    title="Adaptive Estimation of a Quadratic Functional by Model Selection",
+    year=2000,
+    venue="Annals of Statistics",
+)
+QUADRATIC_MODEL = Reference(
+    key="noisy-quadratic",
+    authors="Zhang, Guodong and Li, Lala and Nado, Zachary and Martens, James and Sachdeva, Sushant and "
+    "Dahl, George E. and Shallue, Christopher J. and Grosse, Roger",
+    title="Which Algorithmic Choices Matter at Which Batch Sizes? Insights From a Noisy Quadratic Model",
+    year=2019,
+    arxiv="1907.04164",
+    venue="NeurIPS",
+)
+
 
 def known() -> list[Reference]:
     """All references of this module, in order."""

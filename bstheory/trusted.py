@@ -41,6 +41,12 @@ TRUSTED: dict[str, TrustedFact] = {
         "intervals and preserve order",
         "elementary calculus",
     ),
+    "gaussian_moments": TrustedFact(
+        "for g ~ N(mu, s): E g^4 = mu^4 + 6 mu^2 s + 3 s^2; E e^(a g^2) = (1 - 2 a s)^(-1/2) for mu = 0, "
+        "2 a s < 1",
+        "Gaussian integrals",
+    ),
+    "markov": TrustedFact("P(X >= x) <= E X/x for X >= 0, x > 0", "Markov's inequality"),
     "log_power_of_two": TrustedFact("ln 2^x = x ln 2", "logarithm"),
     "power_product": TrustedFact("2^(x + y) = 2^x 2^y", "powers"),
     "power_monotone": TrustedFact("x >= y implies 2^x >= 2^y", "powers"),

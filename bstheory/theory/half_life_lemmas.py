@@ -28,12 +28,17 @@ LARGEST = Assumption(name="largest_batch", statement="B_n <= B_max for every ste
 HALF_LIFE_PARAMETER = Parameter(name="t", meaning="half-life of the average", unit="tokens")
 
 
-def declare_rule(d: Derivation) -> None:
-    """Symbols t, B, beta, c, ln2, lam, and steps ``half_life``, ``decay_rate``: ln beta + lam B == 0."""
+def declare_rule(d: Derivation, *, constant: bool = False) -> None:
+    """Symbols t, B, beta, c, ln2, lam, and steps ``half_life``, ``decay_rate``: ln beta + lam B == 0.
+
+    Args:
+        constant: the batch size is the same at every step.
+    """
+    per_step: Any = () if constant else ("step",)
     t = d.symbol("t", sign="positive", latex="t", meaning="half-life, tokens")
-    B = fixed(d, "B", sign="positive", latex="B_n", meaning="tokens of step n")
+    B = fixed(d, "B", sign="positive", depends=per_step, latex="B_n", meaning="tokens of step n")
     beta = d.define("beta", "power_of_two", -B / t, sign="positive", latex=r"\beta_n", meaning="coefficient")
-    c = fixed(d, "c", sign="positive", latex=r"(1-\beta_n)", meaning="1 - beta_n")
+    c = fixed(d, "c", sign="positive", depends=per_step, latex=r"(1-\beta_n)", meaning="1 - beta_n")
     ln2 = d.define("ln2", "log", 2, sign="positive", latex=r"\ln2")
     lam = d.define("lam", "equals", ln2 / t, sign="positive", latex=r"\lambda", meaning="ln2/t, per token")
     log_beta = d.define("log_beta", "log", beta, latex=r"\ln\beta_n")
@@ -210,13 +215,15 @@ def strings(data: Any) -> list[str]:
     return []
 
 
-def produced(derive: Callable[[], Any], arguments: Sequence[str], part: str = "") -> Callable[..., Any]:
-    """The right-hand side that the steps of ``derive()`` (or of one part) produced, as a NumPy function."""
+def produced(
+    derive: Callable[[], Any], arguments: Sequence[str], part: str = "", *, side: str = "right"
+) -> Callable[..., Any]:
+    """The ``side`` of the claim that ``derive()`` (or one part of it) produced, as a NumPy function."""
 
     @functools.cache
     def build() -> Any:
         d = derive()[part] if part else derive()
-        expression = d.closed_form(d.claim[2])
+        expression = d.closed_form(d.claim[2 if side == "right" else 1])
         loose = {symbol.name for symbol in expression.free_symbols} - set(arguments)
         assert not loose, f"{d.slug}: {sorted(loose)} have no value"
         return sp.lambdify(sp.symbols(list(arguments)), expression, "numpy")
