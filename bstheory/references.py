@@ -107,6 +107,14 @@ CLIPPED_SCALING = Reference(
     year=2021,
     arxiv="2104.14459",
 )
+SIGN_SGD = Reference(
+    key="sign-sgd",
+    authors="Bernstein, Jeremy and Wang, Yu-Xiang and Azizzadenesheli, Kamyar and Anandkumar, Animashree",
+    title="signSGD: Compressed Optimisation for Non-Convex Problems",
+    year=2018,
+    arxiv="1802.04434",
+    venue="ICML",
+)
 
 SQUARE_ROOT_RULE = Reference(
     key="sde-adam",

@@ -27,7 +27,9 @@ TRUSTED: dict[str, TrustedFact] = {
         "Op is linear, preserves order, and factors free of its index move out", "finite sums; expectation"
     ),
     "square": TrustedFact("a square is nonnegative", "ordered fields"),
-    "absolute_value": TrustedFact("|x| >= x, |x| >= -x, |x|^2 = x^2", "ordered fields"),
+    "absolute_value": TrustedFact(
+        "|x| >= x, |x| >= -x, |x|^2 = x^2; y >= x and y >= -x imply y >= |x|", "ordered fields"
+    ),
     "maximum": TrustedFact("max(a, b, ...) is at least each argument", "ordered fields"),
     "log_tangent": TrustedFact("ln y <= y - 1 for y > 0", "concavity of the logarithm"),
     "log_quotient": TrustedFact("ln(a/b) = ln a - ln b for a, b > 0", "logarithm"),

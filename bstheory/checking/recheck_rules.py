@@ -63,6 +63,16 @@ class Rules:
         gap = {"above": above, "below": below, "square": square}[step["form"]]
         return self.value(gap), step["form"] == "square", frozenset()
 
+    def step_absolute_least(self, step: Mapping[str, Any]) -> Any:
+        """y - |x| >= 0 from y - x >= 0 and y + x >= 0."""
+        self.trust("absolute_value")
+        symbol, of = step["symbol"], self.value(self.definition(step["symbol"], "absolute"))
+        above, below = self.fact(step["above"]), self.fact(step["below"])
+        top = self.field.add(above.value, of)
+        self.same(top, self.field.add(below.value, (-of[0], of[1])), "the two facts are not y - x and y + x")
+        name = self.value(symbol)
+        return self.field.add(top, (-name[0], name[1])), False, above.open | below.open
+
     def step_maximum(self, step: Mapping[str, Any]) -> Any:
         self.trust("maximum")
         symbol, of = step["symbol"], self.definition(step["symbol"], "max")
