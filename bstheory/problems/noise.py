@@ -6,7 +6,11 @@ and E z^2 = 1:
 - ``gaussian``: z ~ N(0, 1). The exact law of a mean of B Gaussian samples.
 - ``two_point``: z = +1 or -1 with probability 1/2. NOT the law of a mean of B two-point samples (that one is
   binomial); it is one more law of variance sigma^2 / B, bounded by sigma / sqrt(B), which is what the
-  bounded- gradient theorems need, and the worst symmetric one for the fourth moment from below (z^4 = 1).
+  theorems with bounded gradients need.
+- ``skewed``: the exact law of a mean of B samples that are sqrt((1-p)/p) with probability p =
+  ``noise_shape``, else -sqrt(p/(1-p)). Skewness (1-2p) / sqrt(p (1-p) B).
+- ``student_t``: the exact law of a mean of B Student-t samples with ``noise_shape`` > 2 degrees of freedom,
+  scaled to variance 1. Heavy tails: moments of order ``noise_shape`` and above are infinite.
 - ``none``: z = 0.
 """
 
@@ -16,26 +20,50 @@ import numpy as np
 
 from bstheory.errors import input_error
 
-NOISE_LAWS = ("none", "gaussian", "two_point")
+NOISE_LAWS = ("none", "gaussian", "two_point", "skewed", "student_t")
 
 
-def check_noise_law(law: str) -> str:
-    """``law`` itself; raises :class:`~bstheory.errors.InputError` when there is no such law."""
+def check_noise_law(law: str, shape: float | None = None) -> str:
+    """``law`` itself, after checking that there is such a law and that its shape is in range."""
     if law not in NOISE_LAWS:
         raise input_error(
             got=f"noise_law={law!r}", rule=f"the laws are {', '.join(NOISE_LAWS)}", do="pass one of these"
         )
+    rules = {"skewed": ("lies in (0, 1)", 0.0, 1.0), "student_t": ("exceeds 2", 2.0, np.inf)}
+    if law in rules:
+        rule, low, high = rules[law]
+        if shape is None or not low < shape < high:
+            raise input_error(
+                got=f"noise_shape={shape!r}", rule=f"for {law} it {rule}", do="pass noise_shape"
+            )
+    elif shape is not None:
+        raise input_error(
+            got=f"noise_shape={shape!r} with noise_law={law!r}", rule="this law has no shape", do="remove it"
+        )
     return law
 
 
-def standard_noise(law: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Draw ``z`` of the given shape, float64, with mean 0 and variance 1 (0 for ``none``)."""
-    check_noise_law(law)
+def standard_noise(
+    law: str,
+    size: tuple[int, ...],
+    rng: np.random.Generator,
+    *,
+    batch_size: int = 1,
+    shape: float | None = None,
+) -> np.ndarray:
+    """Draw ``z`` of the given size, float64, with mean 0 and variance 1 (0 for ``none``)."""
+    check_noise_law(law, shape)
     if law == "gaussian":
-        return rng.standard_normal(shape)
+        return rng.standard_normal(size)
     if law == "two_point":
-        return 1.0 - 2.0 * rng.integers(0, 2, size=shape)
-    return np.zeros(shape)
+        return 1.0 - 2.0 * rng.integers(0, 2, size=size)
+    if law == "skewed":
+        mean = batch_size * shape
+        return (rng.binomial(batch_size, shape, size=size) - mean) / np.sqrt(mean * (1.0 - shape))
+    if law == "student_t":
+        total = rng.standard_t(shape, size=(batch_size, *size)).sum(axis=0)
+        return total * np.sqrt((shape - 2.0) / (shape * batch_size))
+    return np.zeros(size)
 
 
 def check_batch_size(batch_size: int) -> int:

@@ -17,6 +17,8 @@ def noisy_quadratic(
     *,
     x0: float | Sequence[float] | Array = 1.0,
     noise_law: str = "gaussian",
+    noise_shape: float | None = None,
+    noise_growth: float | Sequence[float] | Array = 0.0,
 ) -> Problem:
     r"""F(x) = sum_i h_i x_i^2 / 2 with stochastic gradient h_i x_i + sigma_i / sqrt(B) z_i.
 
@@ -28,7 +30,10 @@ def noisy_quadratic(
         spectrum: curvatures h, loss/param^2, positive, [d].
         noise: standard deviation sigma of one sample's gradient coordinate, [d] or a number.
         x0: initial point, [d] or a number.
-        noise_law: law of z, see :mod:`bstheory.problems.noise`.
+        noise_law, noise_shape: law of z, see :mod:`bstheory.problems.noise`.
+        noise_growth: s >= 0, [d] or a number; multiplicative noise of variance (sigma_i^2 + s_i x_i^2) / B.
+            Where it is positive the noise is unbounded over space: ``sigma_sq`` is then not published,
+            ``noise_growth`` is.
 
     Raises:
         InputError: a curvature is not positive, a shape differs from [d], or the law is unknown.
@@ -48,7 +53,8 @@ def noisy_quadratic(
     h = vector("spectrum", h, dim, positive=True)
     sigma = vector("noise", noise, dim)
     start = _point(x0, dim)
-    check_noise_law(noise_law)
+    growth = vector("noise_growth", noise_growth, dim)
+    check_noise_law(noise_law, noise_shape)
 
     def loss(x: Array) -> Array:
         return 0.5 * np.sum(h * np.square(x), axis=-1)
@@ -57,26 +63,37 @@ def noisy_quadratic(
         return h * x
 
     def gradient(x: Array, batch_size: int, rng: np.random.Generator) -> Array:
-        scale = sigma / np.sqrt(check_batch_size(batch_size))
-        return h * x + scale * standard_noise(noise_law, np.shape(x), rng)
+        z = standard_noise(
+            noise_law, np.shape(x), rng, batch_size=check_batch_size(batch_size), shape=noise_shape
+        )
+        return h * x + np.sqrt((sigma**2 + growth * np.square(x)) / batch_size) * z
 
     exact = "by construction"
+    constants = {
+        "L": Constant(value=float(h.max()), unit="loss/param^2", known=exact),
+        "mu": Constant(value=float(h.min()), unit="loss/param^2", known=exact),
+        "F_star": Constant(value=0.0, unit="loss", known=exact),
+        "Delta": Constant(value=float(loss(start)), unit="loss", known=exact),
+        "noise": Constant(value=sigma, unit="grad*sqrt(samples)", known=exact),
+    }
+    params = {"kernel": "quadratic", "curvature": h, "noise": sigma, "noise_law": noise_law}
+    if noise_shape is not None:
+        params["noise_shape"] = float(noise_shape)
+    if np.any(growth > 0):
+        params["noise_growth"] = growth
+        constants["noise_growth"] = Constant(value=growth, unit="loss^2/param^4*samples", known=exact)
+    else:
+        total = float(np.sum(sigma**2))
+        constants["sigma_sq"] = Constant(value=total, unit="grad^2*samples", known=exact)
     return Problem(
         name="noisy_quadratic",
         dim=dim,
         x0=start,
-        constants={
-            "L": Constant(value=float(h.max()), unit="loss/param^2", known=exact),
-            "mu": Constant(value=float(h.min()), unit="loss/param^2", known=exact),
-            "F_star": Constant(value=0.0, unit="loss", known=exact),
-            "Delta": Constant(value=float(loss(start)), unit="loss", known=exact),
-            "sigma_sq": Constant(value=float(np.sum(sigma**2)), unit="grad^2*samples", known=exact),
-            "noise": Constant(value=sigma, unit="grad*sqrt(samples)", known=exact),
-        },
+        constants=constants,
         loss=loss,
         full_gradient=full_gradient,
         gradient=gradient,
-        params={"kernel": "quadratic", "curvature": h, "noise": sigma, "noise_law": noise_law},
+        params=params,
     )
 
 

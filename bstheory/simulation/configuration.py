@@ -17,13 +17,24 @@ from typing import Any
 import numpy as np
 
 from bstheory.errors import input_error, suggestion
-from bstheory.problems import Problem, cosine_sum, noisy_quadratic, pseudo_huber
+from bstheory.problems import (
+    Problem,
+    cosine_sum,
+    logistic,
+    noisy_quadratic,
+    phase_retrieval,
+    pseudo_huber,
+    rotated_quadratic,
+)
 from bstheory.simulation.optimizers import SGD, Adam, HeavyBall, Optimizer, Signum
 
 PROBLEMS: dict[str, Callable[..., Problem]] = {
     "noisy_quadratic": noisy_quadratic,
     "cosine_sum": cosine_sum,
     "pseudo_huber": pseudo_huber,
+    "rotated_quadratic": rotated_quadratic,
+    "logistic": logistic,
+    "phase_retrieval": phase_retrieval,
 }
 OPTIMIZERS: dict[str, type[Optimizer]] = {cls.name: cls for cls in (SGD, HeavyBall, Signum, Adam)}
 KEYS = ("problem", "algorithm", "schedule", "tokens", "seeds", "records", "dtype", "quantities")

@@ -10,8 +10,8 @@ import numpy as np
 
 from bstheory.errors import input_error
 from bstheory.problems.problem import Problem
-from bstheory.simulation import kernels
-from bstheory.simulation.generator import padded, seed_stream
+from bstheory.simulation import gradients, kernels, laws
+from bstheory.simulation.generator import seed_stream
 from bstheory.simulation.optimizers import Adam, HeavyBall, Optimizer, coefficients
 
 Array = np.ndarray
@@ -51,6 +51,18 @@ def kernel_ids(optimizer: Optimizer) -> tuple[int, bool]:
     return kernels.OPTIMIZERS[name], getattr(optimizer, "eps_placement", "inside") == "inside"
 
 
+def kernel_model(problem: Problem, dtype: type) -> tuple[Array, Array, Array, Array, Array]:
+    """``(curvature, sigma, growth, data, labels)`` of :mod:`.gradients`, empty where the problem has none."""
+    params, d = problem.params, problem.dim
+    return (
+        np.asarray(params.get("curvature", np.ones(d)), dtype),
+        np.asarray(params.get("noise", np.zeros(d)), dtype),
+        np.asarray(params.get("noise_growth", np.empty(0)), dtype),
+        np.ascontiguousarray(params.get("data", np.empty((0, d))), dtype),
+        np.asarray(params.get("labels", np.empty(0)), dtype),
+    )
+
+
 def monte_carlo(
     problem: Problem,
     optimizers: Sequence[Optimizer],
@@ -82,10 +94,10 @@ def monte_carlo(
         InputError: mixed optimizer classes, unequal lengths, no fused kernel for the problem.
     """
     kernel = problem.params.get("kernel")
-    if kernel not in kernels.PROBLEMS:
+    if kernel not in gradients.PROBLEMS:
         raise input_error(
             got=f"problem {problem.name!r} with kernel {kernel!r}",
-            rule=f"the fused engine knows {sorted(kernels.PROBLEMS)}",
+            rule=f"the fused engine knows {sorted(gradients.PROBLEMS)}",
             do="use bstheory.simulation.reference for it",
         )
     if len(optimizers) != len(batch_sizes) or not optimizers:
@@ -117,16 +129,26 @@ def monte_carlo(
             seed_stream(streams[c, s], np.uint64(int(seed) % 2**64), np.uint64(c))
     totals = np.zeros((C, S, len(kernels.SUMS)))
     diverged = np.full((C, S), -1, np.int64)
-    curvature = np.asarray(problem.params.get("curvature", np.ones(d)), dtype)
-    sigma = np.asarray(problem.params["noise"], dtype)
-    law = kernels.LAWS[problem.params["noise_law"]]
+    law_name = problem.params["noise_law"]
+    law, law_shape = laws.LAWS[law_name], float(problem.params.get("noise_shape", 0.0))
+    if (
+        shared_noise
+        and law_name in laws.BATCH_DEPENDENT
+        and any(not np.array_equal(batch_sizes[0], other) for other in batch_sizes[1:])
+    ):
+        raise input_error(
+            got=f"shared noise of law {law_name!r} with different schedules",
+            rule="noise of this law depends on the batch size, so only equal schedules can share it",
+            do="pass shared_noise=False",
+        )
+    model = kernel_model(problem, dtype)
     limit = dtype(np.sqrt(np.finfo(dtype).max) / 1e3)
     shape = (C, S, len(records))
     names = ("loss", "sq_gradient", *(kernels.SUMS if sums else ()))
     series = {name: np.full(shape, np.inf) for name in names}
     weight, weight_now = np.zeros((C, len(records))), np.zeros(C)
 
-    row = padded(d)
+    row = laws.noise_width(d, max(int(np.max(b)) for b in batch_sizes), law_name)
     workers = max(1, min(threads, S))
     bounds = np.linspace(0, S, workers + 1).astype(int)
     tile = max(1, TILE_BYTES // (row * x.itemsize))
@@ -160,10 +182,11 @@ def monte_carlo(
                 jobs = [
                     pool.submit(
                         kernels.advance,
-                        kernels.PROBLEMS[kernel],
+                        gradients.PROBLEMS[kernel],
                         optimizer_id,
                         inside,
                         law,
+                        law_shape,
                         shared_noise,
                         bounds[w],
                         bounds[w + 1],
@@ -172,8 +195,7 @@ def monte_carlo(
                         m,
                         v,
                         stacked,
-                        curvature,
-                        sigma,
+                        model,
                         streams,
                         totals,
                         sums,

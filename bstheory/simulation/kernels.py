@@ -12,87 +12,31 @@ Each pass is a short loop over contiguous coordinates that LLVM vectorizes; the 
 
 from __future__ import annotations
 
-import math
-
 import numba
 import numpy as np
-from numba.extending import overload
 
-from bstheory.simulation.generator import fill_normal32, fill_normal64, fill_signs
+from bstheory.simulation.gradients import (
+    QUADRATIC,
+    SAMPLING,
+    add_noise,
+    exact_gradient,
+    noisy_quadratic_gradient,
+    norms,
+    sampled_gradient,
+)
+from bstheory.simulation.laws import fill_noise
 from bstheory.simulation.optimizers import COLUMNS, INDEX
 
-PROBLEMS = {"quadratic": 0, "cosine_sum": 1, "pseudo_huber": 2}
 OPTIMIZERS = {"sgd": 0, "heavy_ball": 1, "nesterov": 2, "signum": 3, "rmsprop": 4, "adam": 5}
-LAWS = {"none": 0, "gaussian": 1, "two_point": 2}
 SUMS = ("weighted_sq_gradient", "weighted_l1_gradient")  # accumulated along the path in float64
 
-_RATE, _BETA1, _GAIN1, _BETA2, _GAIN2, _DECAY, _CORRECT1, _CORRECT2, _EPS, _NOISE, _WEIGHT = range(
+_RATE, _BETA1, _GAIN1, _BETA2, _GAIN2, _DECAY, _CORRECT1, _CORRECT2, _EPS, _NOISE, _WEIGHT, _BATCH = range(
     len(COLUMNS)
 )
 assert [INDEX[name] for name in ("learning_rate", "decay", "weight")] == [_RATE, _DECAY, _WEIGHT]
 
 _COMPILE = {"cache": True, "nogil": True, "error_model": "numpy"}
 _CONTRACT = _COMPILE | {"fastmath": {"contract"}}  # fused multiply-add: changes the last bit, never the order
-_REASSOCIATE = _COMPILE | {"fastmath": {"contract", "reassoc"}}  # for sums over coordinates
-
-_PI_HIGH, _PI_MIDDLE, _PI_LOW = 3.14159265160560607910, 1.98418714791870343e-9, 1.14423774522196636802e-17
-
-
-@numba.njit(inline="always", **_CONTRACT)
-def _sine(t):
-    """sin t to rounding for |t| up to about 1e8: three-part reduction by pi, then the odd Taylor polynomial.
-
-    The remainder after r^21 is at most (pi/2)^23 / 23! < 1.3e-18 on |r| <= pi/2.
-    """
-    turns = math.floor(t * 0.31830988618379067154 + 0.5)
-    r = ((t - turns * _PI_HIGH) - turns * _PI_MIDDLE) - turns * _PI_LOW
-    sign = 1.0 - 2.0 * (turns - 2.0 * math.floor(0.5 * turns))
-    q = r * r
-    p = -1 / 1307674368000 + q * (
-        1 / 355687428096000 + q * (-1 / 121645100408832000 + q / 51090942171709440000.0)
-    )
-    p = 1 / 362880 + q * (-1 / 39916800 + q * (1 / 6227020800 + q * p))
-    p = -1 / 6 + q * (1 / 120 + q * (-1 / 5040 + q * p))
-    return sign * (r + r * q * p)
-
-
-@numba.njit(**_CONTRACT)
-def exact_gradient(problem, x, curvature, out):
-    """Exact gradient of the separable problems, [d]."""
-    if problem == 0:
-        for i in range(x.shape[0]):
-            out[i] = curvature[i] * x[i]
-    elif problem == 1:
-        for i in range(x.shape[0]):
-            out[i] = _sine(np.float64(x[i]))
-    else:
-        for i in range(x.shape[0]):
-            out[i] = x[i] / np.sqrt(1 + x[i] * x[i])
-
-
-@numba.njit(**_REASSOCIATE)
-def norms(gradient):
-    """``(sum g_i^2, sum |g_i|)`` in float64."""
-    square, absolute = 0.0, 0.0
-    for i in range(gradient.shape[0]):
-        g = np.float64(gradient[i])
-        square += g * g
-        absolute += abs(g)
-    return square, absolute
-
-
-@numba.njit(**_CONTRACT)
-def add_noise(gradient, sigma, scale, z):
-    """gradient += sigma * scale * z, in place."""
-    for i in range(gradient.shape[0]):
-        gradient[i] += (sigma[i] * scale) * z[i]
-
-
-@numba.njit(**_CONTRACT)
-def noisy_quadratic_gradient(x, curvature, sigma, scale, z, out):
-    """The two passes above in one, for the most common problem."""
-    for i in range(x.shape[0]):
-        out[i] = curvature[i] * x[i] + (sigma[i] * scale) * z[i]
 
 
 @numba.njit(**_COMPILE)
@@ -169,13 +113,14 @@ def adam_update(x, m, v, g, c, inside):
 
 @numba.njit(**_COMPILE)
 def advance_one(
-    problem, optimizer, inside, x, m, v, table, curvature, sigma, z, buffer, sums, want_sums, limit, check
+    problem, optimizer, inside, law, x, m, v, table, model, z, buffer, sums, want_sums, limit, check
 ):
     """Advance one path by ``len(table)`` steps under given noise.
 
     Args:
         x, m, v: state, [d], updated in place.
         table: coefficients [n, len(COLUMNS)].
+        model: see :mod:`.gradients`.
         z: standardized noise [n, at least d].
         buffer: scratch [d].
         sums: float64 [len(SUMS)], incremented when ``want_sums``.
@@ -184,17 +129,22 @@ def advance_one(
     Returns:
         Steps completed before the path escaped; ``len(table)`` when it did not, or was not checked.
     """
+    curvature, sigma, growth, data, labels = model
     for k in range(table.shape[0]):
         c = table[k]
-        if problem == 0 and not want_sums:
+        if problem == QUADRATIC and not want_sums and growth.shape[0] == 0:
             noisy_quadratic_gradient(x, curvature, sigma, c[_NOISE], z[k], buffer)
         else:
-            exact_gradient(problem, x, curvature, buffer)
+            if want_sums or law != SAMPLING:
+                exact_gradient(problem, x, model, buffer)
             if want_sums:
                 square, absolute = norms(buffer)
                 sums[0] += c[_WEIGHT] * square
                 sums[1] += c[_WEIGHT] * absolute
-            add_noise(buffer, sigma, c[_NOISE], z[k])
+            if law == SAMPLING:
+                sampled_gradient(problem, x, data, labels, z[k], np.int64(c[_BATCH]), buffer)
+            elif law > 0:
+                add_noise(problem, x, model, c[_NOISE], z[k], buffer)
         if optimizer == 5:
             adam_update(x, m, v, buffer, c, inside)
         elif optimizer == 4:
@@ -212,27 +162,9 @@ def advance_one(
     return table.shape[0]
 
 
-def fill_noise(law, state, z):
-    """Fill ``z`` with standardized noise of the law, in its own precision (a kernel-side function)."""
-    raise NotImplementedError("fill_noise exists only inside compiled code")
-
-
-@overload(fill_noise)
-def _fill_noise(law, state, z):
-    normal = fill_normal32 if z.dtype == numba.types.float32 else fill_normal64
-
-    def fill(law, state, z):
-        if law == 1:
-            normal(state, z)
-        elif law == 2:
-            fill_signs(state, z)
-
-    return fill
-
-
 @numba.njit(**_COMPILE)
 def advance(
-    problem, optimizer, inside, law, shared, first, last, step, x, m, v, table, curvature, sigma, streams,
+    problem, optimizer, inside, law, shape, shared, first, last, step, x, m, v, table, model, streams,
     sums, want_sums, diverged, limit, z, scratch,
 ):  # fmt: skip
     """Advance seeds ``first..last`` of every configuration by the chunk in ``table`` [C, n, columns].
@@ -250,21 +182,22 @@ def advance(
             for c in range(configurations):
                 if c == 0 or not shared:
                     for k in range(stop - start):
-                        fill_noise(law, streams[0 if shared else c, s], z[k])
+                        batch = np.int64(table[c, start + k, _BATCH])
+                        fill_noise(law, shape, batch, x.shape[2], streams[0 if shared else c, s], z[k])
                 if diverged[c, s] >= 0:
                     continue
                 scratch[1], scratch[2], scratch[3] = x[c, s], m[c, s], v[c, s]
                 before = sums[c, s].copy()
                 coefficients = table[c, start:stop]
                 advance_one(
-                    problem, optimizer, inside, x[c, s], m[c, s], v[c, s], coefficients, curvature, sigma, z,
+                    problem, optimizer, inside, law, x[c, s], m[c, s], v[c, s], coefficients, model, z,
                     scratch[0], sums[c, s], want_sums, limit, False,
                 )  # fmt: skip
                 if escaped(x[c, s], limit):
                     x[c, s], m[c, s], v[c, s] = scratch[1], scratch[2], scratch[3]
                     sums[c, s] = before
                     done = advance_one(
-                        problem, optimizer, inside, x[c, s], m[c, s], v[c, s], coefficients, curvature, sigma,
-                        z, scratch[0], sums[c, s], want_sums, limit, True,
+                    problem, optimizer, inside, law, x[c, s], m[c, s], v[c, s], coefficients, model, z,
+                    scratch[0], sums[c, s], want_sums, limit, True,
                     )  # fmt: skip
                     diverged[c, s] = step + start + done + 1

@@ -28,6 +28,7 @@ COLUMNS = (
     "eps",
     "noise",  # 1 / sqrt(batch size)
     "weight",  # weight of ||grad F(x_{k-1})||^2 in the accumulated left-hand side
+    "batch_size",  # samples, for noise laws that depend on it
 )
 INDEX = {name: i for i, name in enumerate(COLUMNS)}
 
@@ -298,6 +299,7 @@ def coefficients(
         "eps": np.full(len(batch_size), float(getattr(optimizer, "eps", 0.0))),
         "noise": 1.0 / np.sqrt(batch_size),
         "weight": weight,
+        "batch_size": np.asarray(batch_size, dtype=np.float64),
     }
     logs = list(carried)
     for which in (1, 2):

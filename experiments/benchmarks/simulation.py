@@ -29,6 +29,7 @@ import numpy as np
 from bstheory.simulation import Adam, coefficients, kernels
 from bstheory.simulation.engine import TILE_BYTES
 from bstheory.simulation.generator import fill_normal32, padded, seed_stream
+from bstheory.simulation.gradients import PROBLEMS
 
 DIM, STEPS, SEEDS = 1000, 200, 4
 OPTIMIZER = Adam(learning_rate=1e-3, beta1=0.9, beta2=0.99)
@@ -136,10 +137,11 @@ class Engine:
     def run(self, first: int = 0, last: int = SEEDS, worker: int = 0) -> None:
         """Advance seeds first..last by the whole table."""
         kernels.advance(
-            kernels.PROBLEMS["quadratic"],
+            PROBLEMS["quadratic"],
             kernels.OPTIMIZERS["adam"],
             False,
             self.law,
+            0.0,
             self.shared,
             first,
             last,
@@ -148,8 +150,7 @@ class Engine:
             self.m,
             self.v,
             self.table,
-            self.h,
-            np.sqrt(self.h),
+            (self.h, np.sqrt(self.h), self.h[:0], self.h[:0].reshape(0, DIM), self.h[:0]),
             self.streams,
             self.sums,
             self.want,

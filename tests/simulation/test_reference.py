@@ -7,8 +7,18 @@ import pytest
 import torch
 
 from bstheory.problems import cosine_sum, noisy_quadratic, pseudo_huber
-from bstheory.simulation import SGD, Adam, HeavyBall, RMSProp, Signum, coefficients, kernels, reference_path
-from bstheory.simulation.engine import kernel_ids
+from bstheory.simulation import (
+    SGD,
+    Adam,
+    HeavyBall,
+    RMSProp,
+    Signum,
+    coefficients,
+    gradients,
+    kernels,
+    reference_path,
+)
+from bstheory.simulation.engine import kernel_ids, kernel_model
 
 STEPS, DIM = 60, 37
 # Relative error of a path: each of STEPS steps commits a few roundings (eps = 2.2e-16), not amplified because
@@ -40,18 +50,29 @@ def problem_named(name: str):
     return cosine_sum(DIM, 0.4, x0=np.linspace(-4, 30, DIM))
 
 
-def kernel_path(problem, optimizer, noise):
+def kernel_path(problem, optimizer, noise, want_sums=True):
     table, _ = coefficients(optimizer, BATCHES)
     x, m = problem.x0.copy(), np.zeros(DIM)
     v = np.full(DIM, getattr(optimizer, "v0", 0.0))
     sums = np.zeros(len(kernels.SUMS))
     kind, inside = kernel_ids(optimizer)
     done = kernels.advance_one(
-        kernels.PROBLEMS[problem.params["kernel"]], kind, inside, x, m, v, table,
-        problem.params.get("curvature", np.ones(DIM)), problem.params["noise"], noise, np.empty(DIM), sums,
-        True, 1e100,
+        gradients.PROBLEMS[problem.params["kernel"]],
+        kind,
+        inside,
+        1,
+        x,
+        m,
+        v,
+        table,
+        kernel_model(problem, np.float64),
+        noise,
+        np.empty(DIM),
+        sums,
+        want_sums,
+        1e100,
         True,
-    )  # fmt: skip
+    )
     assert done == STEPS
     return x, m, v, sums
 
