@@ -37,7 +37,7 @@ def write_check_page(result: Any, folder: Path | str) -> Path:
     formulas = Formulas()
     links = result.links
     derived = [link for link in links if link.part == "derivation"]
-    # A parser of formulas costs tens of milliseconds each: of many derivations only the first is drawn in full.
+    # Parsing a formula takes tens of milliseconds: of many derivations only the first is drawn in full.
     theorems = [_theorem(link, links, folder, formulas, draw=link is derived[0]) for link in derived]
     values = {
         "links": links,
