@@ -161,6 +161,13 @@ QUADRATIC_MODEL = Reference(
     arxiv="1907.04164",
     venue="NeurIPS",
 )
+MUON_CRITICAL_BATCH = Reference(
+    key="muon-critical-batch",
+    authors="Sato, Naoki and Naganuma, Hiroki and Iiduka, Hideaki",
+    title="Convergence Bound and Critical Batch Size of Muon Optimizer",
+    year=2025,
+    arxiv="2507.01598",
+)
 
 
 def known() -> list[Reference]:

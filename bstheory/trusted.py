@@ -67,6 +67,9 @@ TRUSTED: dict[str, TrustedFact] = {
     "descent_lemma": TrustedFact(
         "F(y) <= F(x) + <grad F(x), y - x> + (L/2)|y - x|^2 for L-smooth F", "Nesterov 2004, Lemma 1.2.3"
     ),
+    "dual_norm": TrustedFact(
+        "a norm obeys the triangle inequality, and |<x, y>| <= |x| |y|_* for the dual norm", "normed spaces"
+    ),
     "real_arithmetic": TrustedFact(
         "an unsatisfiable system of polynomial constraints has no solution", "the z3 solver, nonlinear reals"
     ),
