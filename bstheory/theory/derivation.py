@@ -361,7 +361,8 @@ class Derivation:
                     raise DerivationError(f"{self.slug}, {name}: {symbol} is not defined by {op}")
             total += sp.sympify(coefficient) * of
             gap += sp.sympify(coefficient) * result
-        if sp.simplify(total - step.gap) != 0:
+        rest = sp.expand(total - step.gap)
+        if rest != 0 and sp.simplify(rest) != 0:
             raise DerivationError(f"{self.slug}, {name}: left over {sp.factor(step.gap - total)}")
         return self._add(
             name,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import random
 from collections.abc import Iterator
 from typing import Any
 
 from bstheory.checking import recheck_document
+from bstheory.checking.mutations import _edits
 
 
 def damaged(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -59,3 +61,19 @@ def assert_damage_is_noticed(document: dict[str, Any]) -> int:
         count += 1
     assert count > 0
     return count
+
+
+def few_damaged(document: dict[str, Any], *, count: int, seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """``count`` copies with one changed token in a derived claim, a multiplier or the conclusion."""
+    rng = random.Random(seed)
+    derived = [i for i, s in enumerate(document["steps"]) if s["kind"] not in ("assumption", "hypothesis")]
+    for _ in range(count):
+        clone = copy.deepcopy(document)
+        clone.pop("claim_hash", None)
+        step = clone["steps"][rng.choice(derived)]
+        place: Any = (clone["claim"], "rhs") if rng.random() < 0.2 else (step, "gap")
+        if place[0] is step and step["kind"] == "combine" and step["uses"] and rng.random() < 0.5:
+            place = (rng.choice(step["uses"]), 1)
+        holder, key = place
+        holder[key], change = rng.choice(list(_edits(holder[key])))
+        yield f"{step['name']}: {change}", clone
