@@ -102,14 +102,14 @@ def half_life_beta2(batch_size: int) -> float:
 
 # Peak learning rates, from experiments/tiny_lm_check (grid of factors of two, same for every arm of a kind).
 LEARNING_RATES = {
-    "adam_fixed_1": 0.001,
-    "adam_half_life_1": 0.001,
-    "adam_fixed_4": 0.002,
-    "adam_half_life_4": 0.002,
-    "adam_fixed_16": 0.004,
-    "adam_half_life_16": 0.004,
-    "adam_anchor_64": 0.008,
-    "sgd_1": 0.25,
+    "adam_fixed_1": 0.004,
+    "adam_half_life_1": 0.004,
+    "adam_fixed_4": 0.008,
+    "adam_half_life_4": 0.008,
+    "adam_fixed_16": 0.008,
+    "adam_half_life_16": 0.032,
+    "adam_anchor_64": 0.064,
+    "sgd_1": 0.4,
 }
 
 PREDICTIONS = (

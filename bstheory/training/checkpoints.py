@@ -1,0 +1,220 @@
+"""Checkpoints: safetensors and JSON in one folder a step, complete or absent, never pickle.
+
+    checkpoints/step-000000128/   model.safetensors  optimizer.safetensors  state.json
+
+A checkpoint is written into a temporary folder, synced, and renamed, so a killed process leaves either all of
+it or none. ``state.json`` carries the sha256 of both tensor files. Tensors are stored whole under the names
+of the parameters, so a run may continue with another number of processes or another sharding.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from bstheory.errors import input_error
+from bstheory.files import read_json, write_json
+from bstheory.training.optimizers import TokenOptimizer
+from bstheory.training.parallel import World, like, whole
+
+FORMAT = 1
+FILES = ("model.safetensors", "optimizer.safetensors")
+
+
+def parameter_names(model: nn.Module) -> dict[int, str]:
+    """id of each parameter -> its name, wrappers of DDP and compile left out; a tied one has its first
+    name."""
+    return {id(p): clean(name) for name, p in model.named_parameters()}
+
+
+def clean(name: str) -> str:
+    """A parameter's name without the prefixes that wrappers add."""
+    return name.replace("_orig_mod.", "").removeprefix("module.")
+
+
+def _optimizer_tensors(optimizer: TokenOptimizer, names: Mapping[int, str]) -> dict[str, Tensor]:
+    found = {}
+    for part_name, part in optimizer.parts.items():
+        for group in part.param_groups:
+            for p in group["params"]:
+                for key, value in part.state.get(p, {}).items():
+                    if isinstance(value, Tensor):
+                        found[f"{part_name}/{names[id(p)]}/{key}"] = whole(value).contiguous()
+    return found
+
+
+def _group_values(optimizer: TokenOptimizer) -> dict[str, list[dict[str, Any]]]:
+    plain = (bool, int, float, str, type(None))
+    return {
+        name: [{k: v for k, v in group.items() if isinstance(v, plain)} for group in part.param_groups]
+        for name, part in optimizer.parts.items()
+    }
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def list_checkpoints(folder: Path | str) -> list[Path]:
+    """Complete checkpoints, oldest first."""
+    return sorted(p for p in Path(folder).glob("step-*") if (p / "state.json").exists())
+
+
+def save_checkpoint(
+    folder: Path | str,
+    *,
+    step: int,
+    model: nn.Module,
+    optimizer: TokenOptimizer,
+    state: Mapping[str, Any],
+    here: World,
+    keep: int,
+) -> Path:
+    """Write ``folder/step-…`` and remove all but the newest ``keep``. Every rank calls it; rank 0 writes.
+
+    Raises:
+        InputError: the folder cannot be written or the disk is full; earlier checkpoints are untouched.
+    """
+    folder = Path(folder)
+    target = folder / f"step-{step:09d}"
+    names = parameter_names(model)
+    weights = {names[id(p)]: whole(p).contiguous() for p in model.parameters()}
+    moments = _optimizer_tensors(optimizer, names)
+    failure = ""
+    if here.main:
+        temporary = ""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            temporary = tempfile.mkdtemp(dir=folder, prefix=".writing-")
+            hashes = {}
+            for name, tensors in zip(FILES, (weights, moments), strict=True):
+                save_file(tensors, Path(temporary) / name)
+                with (Path(temporary) / name).open("rb") as stream:
+                    os.fsync(stream.fileno())
+                hashes[name] = _sha256(Path(temporary) / name)
+            document = {
+                "format": FORMAT,
+                "step": step,
+                "sha256": hashes,
+                "groups": _group_values(optimizer),
+                "counters": optimizer.counters(),
+                **state,
+            }
+            write_json(Path(temporary) / "state.json", document)
+            if target.exists():  # the same step again, after a resume
+                shutil.rmtree(target)
+            os.rename(temporary, target)
+            temporary = ""
+            for old in list_checkpoints(folder)[:-keep]:
+                shutil.rmtree(old)
+        except (OSError, safetensors.SafetensorError) as error:
+            failure = str(getattr(error, "strerror", None) or error)
+        finally:
+            if temporary:
+                shutil.rmtree(temporary, ignore_errors=True)
+    if here.any(bool(failure)):
+        raise input_error(
+            got=f"checkpoint folder {str(folder)!r}",
+            rule=f"the checkpoint cannot be written ({failure or 'see the error of rank 0'})",
+            do="free disk space or choose another folder, then resume from the last complete checkpoint",
+        )
+    return target
+
+
+def read_state(path: Path | str) -> dict[str, Any]:
+    """``state.json`` of a checkpoint, after checking that its tensor files are the ones it was written with.
+
+    Raises:
+        InputError: a missing, truncated or altered file.
+    """
+    path = Path(path)
+    state = read_json(path / "state.json")
+    if state.get("format") != FORMAT:
+        raise input_error(
+            got=f"checkpoint {str(path)!r} of format {state.get('format')!r}",
+            rule=f"this version reads format {FORMAT}",
+            do="read it with the version that wrote it",
+        )
+    for name in FILES:
+        if not (path / name).exists() or _sha256(path / name) != state["sha256"][name]:
+            raise input_error(
+                got=f"checkpoint {str(path)!r}",
+                rule=f"{name} is missing or its sha256 is not the recorded one",
+                why="it was cut short or altered",
+                do="remove this folder and resume from the one before it",
+            )
+    return state
+
+
+def load_weights(path: Path | str, model: nn.Module) -> None:
+    """Load the model's weights only.
+
+    Raises:
+        InputError: other names or shapes than the model has.
+    """
+    tensors = load_file(Path(path) / FILES[0])
+    mine = {clean(name): p for name, p in model.named_parameters()}
+    shapes = {name: list(p.shape) for name, p in mine.items()}
+    wrong = [n for n in {*shapes, *tensors} if n not in tensors or list(tensors[n].shape) != shapes.get(n)]
+    if wrong:
+        raise input_error(
+            got=f"checkpoint {str(path)!r}",
+            rule=f"its tensors are not the model's ({', '.join(sorted(wrong)[:3])} ...)",
+            why="it was written by another model configuration",
+            do="use the configuration stored in its state.json",
+        )
+    with torch.no_grad():
+        for name, parameter in mine.items():
+            parameter.copy_(like(tensors[name].to(parameter.dtype), parameter))
+
+
+def load_checkpoint(path: Path | str, *, model: nn.Module, optimizer: TokenOptimizer) -> dict[str, Any]:
+    """Restore model and optimizer; returns the state document.
+
+    Raises:
+        InputError: a damaged checkpoint, or one of another model or optimizer.
+    """
+    path = Path(path)
+    state = read_state(path)
+    load_weights(path, model)
+    tensors = load_file(path / FILES[1])
+    if set(state["groups"]) != set(optimizer.parts):
+        raise input_error(
+            got=f"checkpoint {str(path)!r} of the optimizer {'+'.join(state['groups'])}",
+            rule=f"this run uses {'+'.join(optimizer.parts)}",
+            do="use the configuration stored in its state.json",
+        )
+    names = parameter_names(model)
+    by_parameter: dict[tuple[str, str], dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        part, name, entry = key.split("/")
+        by_parameter.setdefault((part, name), {})[entry] = tensor
+    for part_name, part in optimizer.parts.items():
+        for group, values in zip(part.param_groups, state["groups"][part_name], strict=True):
+            group.update(values)
+            for p in group["params"]:
+                found = by_parameter.get((part_name, names[id(p)]), {})
+                part.state[p] = {
+                    key: value if _stays_on_cpu(key, group) else like(value, p)
+                    for key, value in found.items()
+                }
+                if not found:
+                    del part.state[p]
+    optimizer.load_counters(state["counters"])
+    return state
+
+
+def _stays_on_cpu(key: str, group: Mapping[str, Any]) -> bool:
+    """Step counts and weights of averages: torch keeps the former on the device for fused updates only."""
+    return key == "weights" or (key == "step" and not (group.get("fused") or group.get("capturable")))

@@ -1,0 +1,212 @@
+"""Token shards: two common ``.bin`` formats, memory-mapped, and the rows a run reads from them.
+
+``llm.c`` format: 256 little-endian int32 (magic 20240520, version 1, number of tokens), then uint16 tokens.
+Raw format: uint16 tokens only. Which of the two a file is, its magic decides. A *row* is ``seq_len`` inputs
+and the token after each as its target, so consecutive rows share one token and a shard of n tokens holds ``(n
+- 1) // seq_len`` rows; rows do not cross shards.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from bstheory.errors import input_error
+from bstheory.files import atomic_write
+from bstheory.training.rows import permuted_rows
+
+MAGIC = 20240520
+VERSION = 1
+HEADER = 256  # int32 words
+LARGEST_TOKEN = 2**16 - 1
+
+
+def open_shard(path: Path | str) -> np.ndarray:
+    """Memory-map the tokens of one shard, uint16.
+
+    Raises:
+        InputError: missing, empty or odd-sized file; unknown version; a token count that is not the file's.
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        words = np.fromfile(path, dtype="<i4", count=3)
+    except OSError as error:
+        raise input_error(
+            got=f"shard {str(path)!r}", rule=f"it cannot be read ({error.strerror})", do="check the path"
+        ) from error
+    offset = 0
+    if len(words) == 3 and words[0] == MAGIC:
+        offset = 4 * HEADER
+        if words[1] != VERSION:
+            raise input_error(
+                got=f"shard {str(path)!r} of version {words[1]}",
+                rule=f"version {VERSION} (uint16 tokens) is the one that is read",
+                do="write it again with `bstheory data prepare`",
+            )
+        expected = offset + 2 * int(words[2])
+        if size != expected:
+            raise input_error(
+                got=f"shard {str(path)!r} of {size:,} bytes",
+                rule=f"its header announces {words[2]:,} tokens, that is {expected:,} bytes",
+                why="it was cut short or is still being written" if size < expected else "",
+                do="copy or prepare it again",
+            )
+    if size - offset < 4 or (size - offset) % 2:
+        raise input_error(
+            got=f"shard {str(path)!r} with {size - offset:,} bytes of tokens",
+            rule="two tokens of two bytes are the least, and a whole number of them",
+            do="check that it is a file of uint16 tokens",
+        )
+    return np.memmap(path, dtype="<u2", mode="r", offset=offset)
+
+
+def write_shard(path: Path | str, tokens: np.ndarray, *, raw: bool = False) -> Path:
+    """Write tokens [n] as one shard, atomically; ``raw`` leaves the header out.
+
+    Raises:
+        InputError: a token below 0 or above 65535, or raw tokens that would read as a header.
+    """
+    tokens = np.asarray(tokens)
+    if tokens.size and (tokens.min() < 0 or tokens.max() > LARGEST_TOKEN):
+        raise input_error(
+            got=f"token ids from {tokens.min()} to {tokens.max()}",
+            rule=f"a shard stores uint16, 0 to {LARGEST_TOKEN}",
+            do="use a tokenizer with a vocabulary of at most 65,536",
+        )
+    body = tokens.astype("<u2").tobytes()
+    if raw:
+        if body[:4] == np.int32(MAGIC).astype("<i4").tobytes():
+            raise input_error(
+                got="raw tokens that begin with the bytes of the llm.c magic number",
+                rule="the reader would take them for a header",
+                do="write the shard with a header",
+            )
+        return atomic_write(path, body)
+    header = np.zeros(HEADER, dtype="<i4")
+    header[:3] = MAGIC, VERSION, tokens.size
+    return atomic_write(path, header.tobytes() + body)
+
+
+def find_shards(where: Path | str) -> list[Path]:
+    """The shard itself, or every ``*.bin`` of a folder in the order of their names.
+
+    Raises:
+        InputError: nothing there.
+    """
+    where = Path(where)
+    found = sorted(where.glob("*.bin")) if where.is_dir() else [where] if where.exists() else []
+    if not found:
+        raise input_error(
+            got=f"data path {str(where)!r}",
+            rule="there is no .bin shard",
+            do="prepare one with `bstheory data prepare`, or check the path",
+        )
+    return found
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TokenRows:
+    """Rows over one or more token arrays, in a fixed random order.
+
+    Attributes:
+        arrays: tokens of each shard.
+        seq_len: T.
+        vocab_size: every token read must be below it.
+        seed: of the order.
+        block: rows per block of consecutive text. 1 gives i.i.d. rows. With m > 1, blocks of m neighbouring
+            rows
+            are permuted and each block is read in order: the loader of arXiv:2507.07101 (its microbatches of
+            up to 16 neighbouring sequences), kept to measure what it does to gradient diversity.
+    """
+
+    arrays: Sequence[np.ndarray]
+    seq_len: int
+    vocab_size: int
+    seed: int = 0
+    block: int = 1
+
+    def __post_init__(self) -> None:
+        if self.seq_len < 1 or self.block < 1:
+            raise input_error(
+                got=f"seq_len={self.seq_len}, block={self.block}", rule="both are at least 1", do="correct it"
+            )
+        if self.count < self.block:
+            tokens = sum(map(len, self.arrays))
+            raise input_error(
+                got=f"{tokens:,} tokens in {len(self.arrays)} shards",
+                rule=f"one block needs {self.block} rows of seq_len + 1 = {self.seq_len + 1} tokens",
+                do="use more data or shorter rows",
+            )
+
+    @property
+    def _row_counts(self) -> np.ndarray:
+        return np.array([max(0, (len(a) - 1) // self.seq_len) for a in self.arrays])
+
+    @property
+    def count(self) -> int:
+        """Number of rows."""
+        return int(self._row_counts.sum())
+
+    @property
+    def tokens(self) -> int:
+        """Input tokens of one epoch, those of an incomplete last block left out."""
+        return self.count // self.block * self.block * self.seq_len
+
+    def rows_of(self, samples: np.ndarray | range) -> np.ndarray:
+        """Row numbers of sample indices [B]: a pure function of (seed, index)."""
+        index = np.asarray(samples, dtype=np.int64)
+        place = permuted_rows(index // self.block, rows=self.count // self.block, seed=self.seed)
+        return place * self.block + index % self.block
+
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        """Tokens of rows [B] as int64 [B, seq_len + 1].
+
+        Raises:
+            InputError: a token id that is not below ``vocab_size``.
+        """
+        ends = np.cumsum(self._row_counts)
+        out = np.empty((len(rows), self.seq_len + 1), dtype=np.int64)
+        for k, row in enumerate(np.asarray(rows)):
+            shard = int(np.searchsorted(ends, row, side="right"))
+            start = (int(row) - (int(ends[shard - 1]) if shard else 0)) * self.seq_len
+            out[k] = self.arrays[shard][start : start + self.seq_len + 1]
+        if out.size and (largest := int(out.max())) >= self.vocab_size:
+            raise input_error(
+                got=f"token id {largest} in the data",
+                rule=f"the model's vocabulary has {self.vocab_size} entries",
+                why="the data were prepared with another tokenizer",
+                do="choose a model with that vocabulary, or prepare the data again",
+            )
+        return out
+
+    def batch(self, samples: np.ndarray | range) -> np.ndarray:
+        """Tokens of sample indices [B], int64 [B, seq_len + 1]."""
+        return self.read(self.rows_of(samples))
+
+    def spread(self, count: int) -> np.ndarray:
+        """``count`` rows spaced evenly over the data (all, if there are fewer): a fixed validation set."""
+        return np.linspace(0, self.count - 1, min(count, self.count)).astype(np.int64)
+
+    def fingerprint(self) -> str:
+        """Sha256 of lengths and of 64 KiB samples of every shard: cheap, and enough to tell data sets
+        apart."""
+        digest = hashlib.sha256()
+        for array in self.arrays:
+            digest.update(str(len(array)).encode())
+            step = max(1, len(array) // 32)
+            for start in range(0, len(array), step):
+                digest.update(np.ascontiguousarray(array[start : start + 1024]).astype("<u2").tobytes())
+        return digest.hexdigest()
+
+
+def open_rows(
+    where: Path | str, *, seq_len: int, vocab_size: int, seed: int = 0, block: int = 1
+) -> TokenRows:
+    """Rows over every shard at ``where``; see :class:`TokenRows`."""
+    arrays = [open_shard(path) for path in find_shards(where)]
+    return TokenRows(arrays=arrays, seq_len=seq_len, vocab_size=vocab_size, seed=seed, block=block)

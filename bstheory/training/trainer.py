@@ -1,0 +1,417 @@
+"""The trainer: one loop for a byte-level model on a laptop, GPT-2 on one GPU, and many GPUs under torchrun.
+
+Everything that determines a run is in its :class:`TrainConfig` and the data; batch size, learning rate and
+half-lives are functions of what has been consumed, and rows are a function of (seed, sample index). So
+resuming needs the weights, the optimizer's averages and three integers, and gives the same numbers bit for
+bit on a CPU, also across a change of the batch size. Under another number of processes only the order of
+floating-point sums changes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bstheory.errors import InputError, input_error
+from bstheory.files import atomic_write
+from bstheory.models.gpt import GPT
+from bstheory.run import Run, config_hash
+from bstheory.training.batch_scheduler import BatchPlan, BatchSizeScheduler
+from bstheory.training.checkpoints import list_checkpoints, load_checkpoint, read_state, save_checkpoint
+from bstheory.training.config import MECHANICS, TrainConfig
+from bstheory.training.optimizers import build_optimizer
+from bstheory.training.parallel import World, device_name, last_backward, wrap
+from bstheory.training.shards import TokenRows
+
+DEFAULT_MICRO_BATCH = 64
+SERIES = ("loss", "batch_size", "learning_rate", "grad_norm", "beta2", "noise", "signal", "validation_loss")
+
+
+class NonFiniteError(InputError):
+    """A loss or gradient norm stopped being a number; the last checkpoint is from before that."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM, after the step at hand was finished and saved."""
+
+
+@dataclasses.dataclass
+class Record:
+    """One line of the run's series: means over the steps since the line before."""
+
+    step: int
+    tokens: int
+    values: dict[str, float]
+
+
+def comparable_config(config: TrainConfig) -> dict[str, Any]:
+    """The part of a configuration that determines the numbers; see :data:`MECHANICS`."""
+    return {k: v for k, v in config.to_json().items() if k not in MECHANICS}
+
+
+class Trainer:
+    """See the module.
+
+    Args:
+        config: what to train.
+        data: training rows; their order must be the configuration's seed and block.
+        validation: validation rows; ``config.eval_rows`` of them, evenly spread, are the fixed set.
+        here: this process, from :func:`bstheory.training.parallel.world`.
+        folder: where ``run.json``, ``metrics.parquet``, ``log.jsonl`` and checkpoints go; None keeps nothing.
+        resume: continue from the newest complete checkpoint in ``folder``.
+        branch_from: start from the weights and averages of another run's checkpoint, under this
+            configuration (for branching at another batch size).
+        provenance: more facts for ``Run.config`` (the data's name and fingerprint).
+
+    Raises:
+        InputError: rows of another order or vocabulary, a folder that holds another run, nothing to
+            resume, or a batch that the device's memory cannot hold.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        *,
+        data: TokenRows,
+        validation: TokenRows,
+        here: World,
+        folder: Path | str | None = None,
+        resume: bool = False,
+        branch_from: Path | str | None = None,
+        provenance: dict[str, Any] | None = None,
+    ) -> None:
+        self.config, self.data, self.here = config, data, here
+        self.folder = None if folder is None else Path(folder)
+        self.provenance = {"data": data.fingerprint(), **(provenance or {})}
+        if (data.seq_len, data.seed, data.block) != (config.length, config.seed, config.block):
+            raise input_error(
+                got=f"rows of length {data.seq_len}, seed {data.seed}, block {data.block}",
+                rule=f"the configuration says {config.length}, {config.seed}, {config.block}",
+                do="open the data with the configuration's values",
+            )
+        if max(data.vocab_size, validation.vocab_size) > config.model.vocab_size:
+            raise input_error(
+                got=f"data with a vocabulary of {max(data.vocab_size, validation.vocab_size)}",
+                rule=f"model {config.model.name!r} has {config.model.vocab_size} entries",
+                do="choose a model with that vocabulary, or prepare the data with another tokenizer",
+            )
+        micro, largest = config.micro_batch_size, config.max_micro_batch_size
+        self.scheduler = BatchSizeScheduler(
+            config.batch_size,
+            num_tokens=config.tokens,
+            seq_len=config.length,
+            world_size=here.size,
+            micro_batch_size=micro,
+            max_micro_batch_size=(largest or DEFAULT_MICRO_BATCH) if micro is None else None,
+            last=config.last_batch,
+        )
+        self.model = self._build_model()
+        trainable = wrap(self.model, here, parallel=config.parallel, precision=config.precision)
+        self.optimizer = build_optimizer(trainable, config.optimizer, seed=config.seed * 65536 + here.rank)
+        self.statistics = None
+        if config.statistics:
+            from bstheory.training.gradient_statistics import GradientStatistics
+
+            self.statistics = GradientStatistics(trainable)
+        self.wrapped = trainable
+        self.forward = self._compiled(trainable)
+        self.held_out = torch.from_numpy(validation.read(validation.spread(config.eval_rows)))
+        self.records: list[Record] = []
+        self.stop_requested = False
+        if branch_from is not None:
+            load_checkpoint(branch_from, model=self.wrapped, optimizer=self.optimizer)
+        self._open_folder(resume)
+
+    def _build_model(self) -> GPT:
+        config = self.config
+        model = GPT(config.model, generator=torch.Generator().manual_seed(config.seed))
+        dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
+        return model.to(device=self.here.device, dtype=dtype)
+
+    def _compiled(self, model: nn.Module) -> Any:
+        if not self.config.compile:
+            return model
+        return torch.compile(model, mode="reduce-overhead" if self.config.cuda_graphs else None)
+
+    def _open_folder(self, resume: bool) -> None:
+        if self.folder is None:
+            return
+        saved = list_checkpoints(self.folder / "checkpoints")
+        if not resume:
+            if saved or (self.folder / "run.json").exists():
+                raise input_error(
+                    got=f"output folder {str(self.folder)!r}",
+                    rule="it already holds a run",
+                    do="pass --resume to continue it, or choose another folder",
+                )
+            return
+        if not saved:
+            return  # killed before its first checkpoint: from the beginning
+        state = read_state(saved[-1])
+        mine, theirs = comparable_config(self.config), dict(state["config"])
+        different = [k for k in mine if config_hash({"": mine[k]}) != config_hash({"": theirs.get(k)})]
+        if different or state["provenance"] != self.provenance:
+            raise input_error(
+                got=f"a checkpoint with another {', '.join(different) or 'data set'} in {str(self.folder)!r}",
+                rule="resuming continues the same experiment",
+                do="use the configuration in its state.json, or start a new folder",
+            )
+        load_checkpoint(saved[-1], model=self.wrapped, optimizer=self.optimizer)
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.records = [Record(**record) for record in state["records"]]
+        self._write_log()
+
+    def run(
+        self,
+        *,
+        stop_after_seconds: float | None = None,
+        progress: Callable[[int, int, str], None] | None = None,
+    ) -> Run:
+        """Train to the end of the token budget, or until the time is up; returns what was recorded.
+
+        Args:
+            stop_after_seconds: save and return after this long; ``summary["finished"]`` is then False.
+            progress: called with (tokens, budget, label) at every record.
+
+        Raises:
+            NonFiniteError: the loss or the gradient norm is not finite.
+            Interrupted: Ctrl-C or SIGTERM; the checkpoint of the last finished step has been written.
+        """
+        start, begun_at = time.perf_counter(), self.scheduler.position.tokens
+        pending: list[tuple[BatchPlan, float, Tensor, Tensor | None, Any]] = []
+        saved_at = self.scheduler.position.tokens
+        with self._signals():
+            while (plan := self.scheduler.plan()) is not None:
+                pending.append(self._step(plan))
+                tokens = self.scheduler.position.tokens
+                over = stop_after_seconds is not None and time.perf_counter() - start > stop_after_seconds
+                leaving = self.here.any(self.stop_requested or over) if self._may_stop else False
+                done = self.scheduler.done
+                validate = done or _crossed(plan.tokens, tokens, self.config.eval_every_tokens)
+                checkpoint = (
+                    done or leaving or _crossed(plan.tokens, tokens, self.config.checkpoint_every_tokens)
+                )
+                if validate or checkpoint or len(pending) >= self.config.log_every_steps:
+                    record = self._record(pending)
+                    pending = []
+                    if validate:
+                        record.values["validation_loss"] = self.validation_loss()
+                    self._log(record)
+                    if progress:
+                        progress(tokens, self.config.tokens, f"loss {record.values['loss']:.3f}")
+                if checkpoint:
+                    self.save()
+                    saved_at = tokens
+                if leaving:
+                    break
+        if saved_at != self.scheduler.position.tokens:
+            self.save()
+        seconds = time.perf_counter() - start
+        run = self.result(seconds=seconds, tokens=self.scheduler.position.tokens - begun_at)
+        if self.folder and self.here.main:
+            run.save(self.folder)
+        if self.stop_requested:
+            raise Interrupted
+        return run
+
+    def _step(self, plan: BatchPlan) -> tuple[BatchPlan, float, Tensor, Tensor | None, Any]:
+        config = self.config
+        rate = float(config.learning_rate(self.scheduler.position.clock(config.learning_rate.unit)))
+        self.optimizer.set_learning_rate(rate)
+        losses, norm, seen = [], None, None
+        if self.statistics:
+            self.statistics.start(plan)
+        with self.optimizer.one_step(plan.tokens_per_step):
+            for index, samples in enumerate(plan.micro_batches(self.here.rank)):
+                batch = self._to_device(torch.from_numpy(self.data.batch(samples)))
+                is_last = index == plan.accumulation - 1
+                with last_backward(self.wrapped, is_last):
+                    with self._autocast():
+                        loss = self.forward(batch[:, :-1], batch[:, 1:])
+                    (loss / plan.accumulation if plan.accumulation > 1 else loss).backward()
+                losses.append(loss.detach())
+            if self.statistics:
+                seen = self.statistics.finish()
+            if config.grad_clip is not None:
+                norm = nn.utils.clip_grad_norm_(self.wrapped.parameters(), config.grad_clip)
+        self.optimizer.zero_grad()
+        self.scheduler.step(seen)
+        mean = losses[0] if len(losses) == 1 else torch.stack(losses).mean()
+        return plan, rate, mean, norm, seen
+
+    def _record(self, pending: list[tuple[BatchPlan, float, Tensor, Tensor | None, Any]]) -> Record:
+        """Fetch what the steps left on the device (the only synchronization) and check that it is finite."""
+        losses = self.here.mean(torch.stack([loss for _, _, loss, _, _ in pending])).tolist()
+        norms = [
+            n.full_tensor() if hasattr(n, "full_tensor") else n for _, _, _, n, _ in pending if n is not None
+        ]
+        values = {"gradient norm": torch.stack(norms).tolist()} if norms else {}
+        for name, series in ({"loss": losses} | values).items():
+            for (plan, *_), value in zip(pending, series, strict=True):
+                if not math.isfinite(value):
+                    raise self._stopped(plan.step, name, value)
+        plan, rate, _, _, seen = pending[-1]
+        position = self.scheduler.position
+        found = {
+            "loss": float(np.mean(losses)),
+            "batch_size": float(plan.batch_size),
+            "learning_rate": rate,
+        }
+        if norms:
+            found["grad_norm"] = float(np.mean(values["gradient norm"]))
+        for half_life in self.optimizer.half_lives.values():
+            if half_life.last is not None:
+                found["beta2"] = half_life.last.beta2
+        if seen is not None and seen.groups > 1:
+            measured = [s for *_, s in pending]
+            found["noise"] = float(np.mean([s.noise for s in measured]))
+            found["signal"] = float(np.mean([s.signal for s in measured]))
+            found["grad_norm"] = float(np.mean([math.sqrt(s.norm_sq) for s in measured]))
+        return Record(step=position.step, tokens=position.tokens, values=found)
+
+    def _stopped(self, step: int, name: str, value: float) -> NonFiniteError:
+        last = list_checkpoints(self.folder / "checkpoints")[-1:] if self.folder else []
+        where = f"the last good checkpoint is {last[0].name}" if last else "no checkpoint was written before"
+        message = input_error(
+            got=f"{name} = {value} at step {step}",
+            rule=f"training stops at the first value that is not finite ({where})",
+            do="lower the learning rate, lengthen the warm-up or clip the gradient",
+        )
+        return NonFiniteError(str(message))
+
+    @torch.no_grad()
+    def validation_loss(self) -> float:
+        """Mean cross-entropy over the fixed rows, nats per token; every rank evaluates its share."""
+        self.wrapped.eval()
+        # Equal counts on every rank, because sharded forward passes communicate; the rest is left to weight
+        # 0.
+        total = torch.zeros(2, dtype=torch.float64, device=self.here.device)
+        chunk = self.config.micro_batch_size or self.config.max_micro_batch_size or DEFAULT_MICRO_BATCH
+        count = len(self.held_out)
+        for start in range(0, count, chunk * self.here.size):
+            low = start + chunk * self.here.rank
+            part = self.held_out[low : min(low + chunk, count)]
+            weight = len(part)
+            batch = self._to_device(part if weight else self.held_out[:1])
+            with self._autocast():
+                loss = self.wrapped(batch[:, :-1], batch[:, 1:])
+            total += torch.tensor([weight, 0.0], device=total.device) * loss.double()
+            total[1] += weight
+        total = self.here.mean(total)
+        self.wrapped.train()
+        return float(total[0] / total[1])
+
+    def save(self) -> None:
+        """Write a checkpoint of the present position (nothing without a folder)."""
+        if self.folder is None:
+            return
+        position = self.scheduler.position
+        save_checkpoint(
+            self.folder / "checkpoints",
+            step=position.step,
+            model=self.wrapped,
+            optimizer=self.optimizer,
+            here=self.here,
+            keep=self.config.keep_checkpoints,
+            state={
+                "config": comparable_config(self.config),
+                "provenance": self.provenance,
+                "scheduler": self.scheduler.state_dict(),
+                "records": [dataclasses.asdict(record) for record in self.records],
+            },
+        )
+
+    def result(self, *, seconds: float = 0.0, tokens: int = 0) -> Run:
+        """What has been recorded so far, as a :class:`Run` (one seed)."""
+        series = {
+            name: np.array([[record.values.get(name, math.nan) for record in self.records]])
+            for name in SERIES
+            if any(name in record.values for record in self.records)
+        }
+        validation = [
+            {"tokens": r.tokens, "loss": r.values["validation_loss"]}
+            for r in self.records
+            if "validation_loss" in r.values
+        ]
+        return Run(
+            name=self.config.name,
+            config={**self.config.to_json(), **self.provenance},
+            seeds=(self.config.seed,),
+            steps=np.array([record.step for record in self.records], dtype=np.int64),
+            tokens=np.array([record.tokens for record in self.records], dtype=np.int64),
+            series=series,
+            summary={
+                "finished": self.scheduler.done,
+                "validation": validation,
+                "final_validation_loss": validation[-1]["loss"] if validation else None,
+                "epochs": self.scheduler.position.tokens / self.data.tokens,
+                "world_size": self.here.size,
+                "device": device_name(self.here.device),
+                "tokens_per_second": tokens / seconds if seconds else None,
+            },
+        )
+
+    def _log(self, record: Record) -> None:
+        self.records.append(record)
+        if self.folder and self.here.main:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with (self.folder / "log.jsonl").open("a") as stream:
+                stream.write(json.dumps(_line(record)) + "\n")
+
+    def _write_log(self) -> None:
+        """After a resume, drop the lines of steps that will be done again."""
+        if self.folder and self.here.main:
+            lines = "".join(json.dumps(_line(record)) + "\n" for record in self.records)
+            atomic_write(self.folder / "log.jsonl", lines)
+
+    def _to_device(self, batch: Tensor) -> Tensor:
+        if self.here.device.type == "cuda":
+            return batch.pin_memory().to(self.here.device, non_blocking=True)
+        return batch
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        sharded = self.config.parallel == "fsdp" and self.here.size > 1  # its own mixed-precision policy
+        if self.config.precision != "bfloat16_autocast" or sharded:
+            return contextlib.nullcontext()
+        return torch.autocast(self.here.device.type, dtype=torch.bfloat16)
+
+    @property
+    def _may_stop(self) -> bool:
+        """Ranks agree on stopping every few steps only, because agreeing costs a synchronization."""
+        return self.here.size == 1 or self.scheduler.position.step % 8 == 0
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGINT and SIGTERM ask for a stop after the step at hand (in the main thread only)."""
+
+        def ask(number: int, frame: Any) -> None:
+            self.stop_requested = True
+
+        old: dict[int, Any] = {}
+        try:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                with contextlib.suppress(ValueError):  # not the main thread
+                    old[number] = signal.signal(number, ask)
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+
+def _line(record: Record) -> dict[str, float]:
+    return {"step": record.step, "tokens": record.tokens, **record.values}
+
+
+def _crossed(before: int, after: int, every: int | None) -> bool:
+    return every is not None and before // every != after // every
