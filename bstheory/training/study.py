@@ -112,6 +112,9 @@ LEARNING_RATES = {
     "sgd_1": 0.4,
 }
 
+DOUBLED = ("adam_fixed_1", "adam_half_life_1", "adam_fixed_16", "adam_half_life_16")
+"""Arms that are also trained at twice their chosen rate, under the name ``…_x2``."""
+
 PREDICTIONS = (
     Prediction(
         name="gain_at_1",
@@ -133,6 +136,20 @@ PREDICTIONS = (
         reason="towards the anchor the two rules become the same optimizer",
         worse={"adam_fixed_1": 1, "adam_half_life_16": 1},
         better={"adam_half_life_1": 1, "adam_fixed_16": 1},
+    ),
+    Prediction(
+        name="gain_at_1_doubled_rate",
+        statement="at batch size 1 and twice the best learning rate the fixed half-life wins",
+        reason="the short average caps the usable learning rate, so its deficit grows with the rate",
+        worse={"adam_fixed_1_x2": 1},
+        better={"adam_half_life_1_x2": 1},
+    ),
+    Prediction(
+        name="gain_shrinks_1_to_16_doubled_rate",
+        statement="at twice the best learning rate the gain is smaller at batch size 16 than at 1",
+        reason="towards the anchor the two rules become the same optimizer, at any learning rate",
+        worse={"adam_fixed_1_x2": 1, "adam_half_life_16_x2": 1},
+        better={"adam_half_life_1_x2": 1, "adam_fixed_16_x2": 1},
     ),
     Prediction(
         name="small_batch_wins",
@@ -175,27 +192,35 @@ class Plan:
 
 
 def arm(name: str, *, learning_rate: float | None = None) -> Arm:
-    """The arm called ``name`` (a key of ``LEARNING_RATES``), at its chosen learning rate by default."""
-    kind, _, size = name.rpartition("_")
+    """The arm of a name: a key of ``LEARNING_RATES``, or one of ``DOUBLED`` with ``_x2`` appended.
+
+    Args:
+        name: which arm.
+        learning_rate: another peak rate than the chosen one.
+    """
+    base = name.removesuffix("_x2")
+    kind, _, size = base.rpartition("_")
     batch_size = int(size)
     beta2 = {"adam_fixed": ANCHOR_BETA2, "adam_anchor": ANCHOR_BETA2, "sgd": None}.get(
         kind, half_life_beta2(batch_size)
     )
+    chosen = LEARNING_RATES[base] * (2 if name != base else 1)
     return Arm(
         name=name,
         optimizer=kind.partition("_")[0],
         batch_size=batch_size,
-        learning_rate=LEARNING_RATES[name] if learning_rate is None else learning_rate,
+        learning_rate=chosen if learning_rate is None else learning_rate,
         beta2=beta2,
     )
 
 
 def study_plan(*, quick: bool) -> Plan:
-    """The study (8 arms, 3 seeds, 196,608 tokens each) or its quick form (4 arms, 2 seeds, 49,152)."""
+    """The study: 12 arms, 3 seeds, 196,608 tokens each. Its quick form: 4 arms, 3 seeds, 49,152 tokens."""
+    doubled = tuple(arm(f"{name}_x2") for name in DOUBLED)
     if quick:
-        names = ("adam_fixed_1", "adam_half_life_1", "adam_fixed_16", "adam_half_life_16")
-        return Plan(arms=tuple(arm(n) for n in names), seeds=(0, 1), tokens=1536 * CONTEXT)
-    return Plan(arms=tuple(arm(n) for n in LEARNING_RATES), seeds=(0, 1, 2), tokens=6144 * CONTEXT)
+        return Plan(arms=doubled, seeds=(0, 1, 2), tokens=1536 * CONTEXT)
+    chosen = tuple(arm(name) for name in LEARNING_RATES)
+    return Plan(arms=(*chosen, *doubled), seeds=(0, 1, 2), tokens=6144 * CONTEXT)
 
 
 def learning_rate_factor(fraction: float) -> float:

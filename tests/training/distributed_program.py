@@ -1,0 +1,39 @@
+"""Run under torchrun by test_distributed.py: train the small configuration and write what rank 0 recorded."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from bstheory.training.optimizers import OptimizerConfig
+from bstheory.training.parallel import world
+from tests.training.conftest import build, small_config
+
+
+def main(shards: str, folder: str, out: str, changes: str) -> None:
+    torch.set_num_threads(1)
+    options = json.loads(changes)
+    stop_at = options.pop("stop_at", None)
+    if "optimizer" in options:
+        options["optimizer"] = OptimizerConfig(**options["optimizer"])
+    with world("cpu") as here:
+        trainer = build(small_config(**options), Path(shards), here, folder=folder, resume=True)
+        if stop_at is not None:
+            while trainer.scheduler.position.step < stop_at:
+                trainer._log(trainer._record([trainer._step(trainer.scheduler.plan())]))
+            trainer.save()
+        run = trainer.run() if stop_at is None else trainer.result()
+        if here.main:
+            document = {
+                "loss": run.series["loss"][0].tolist(),
+                "validation": run.summary["final_validation_loss"],
+                "world_size": here.size,
+            }
+            Path(out).write_text(json.dumps(document))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,80 @@
+"""Two gloo processes under torchrun, DDP and FSDP2, against one: the same run up to the order of sums."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bstheory
+from bstheory.training.parallel import World
+
+from .conftest import build, small_config
+
+pytestmark = [pytest.mark.distributed, pytest.mark.slow]
+
+ROOT = Path(bstheory.__file__).resolve().parent.parent
+# Two orders of float32 sums over 48 steps of training: differences grow slowly from 1e-7.
+TOLERANCE = 2e-4
+
+
+def launch(shards: Path, folder: Path, processes: int, **changes: Any) -> dict[str, Any]:
+    out = folder.with_suffix(f".{processes}.json")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    program = Path(__file__).with_name("distributed_program.py")
+    done = subprocess.run(
+        [*command, str(program), str(shards), str(folder), str(out), json.dumps(changes)],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(out.read_text())
+
+
+@pytest.fixture(scope="module")
+def single(shards: Path) -> Any:
+    import torch
+
+    return build(small_config(), shards, World(rank=0, size=1, device=torch.device("cpu"))).run()
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_two_processes_equal_one_through_a_batch_ramp(
+    parallel: str, shards: Path, tmp_path: Path, single: Any
+) -> None:
+    found = launch(shards, tmp_path / "run", 2, parallel=parallel, max_micro_batch_size=2)
+    assert found["world_size"] == 2
+    assert np.allclose(found["loss"], single.series["loss"][0], rtol=TOLERANCE)
+    assert found["validation"] == pytest.approx(single.summary["final_validation_loss"], rel=TOLERANCE)
+
+
+@pytest.mark.parametrize(("before", "after"), [("ddp", "fsdp"), ("fsdp", "ddp")])
+def test_a_checkpoint_moves_between_world_sizes_and_shardings(
+    before: str, after: str, shards: Path, tmp_path: Path, single: Any
+) -> None:
+    folder = tmp_path / "run"
+    launch(shards, folder, 2, parallel=before, stop_at=30, max_micro_batch_size=2)
+    launch(shards, folder, 2, parallel=after, stop_at=36, max_micro_batch_size=2)
+    found = launch(shards, folder, 1)
+    assert len(found["loss"]) == 48
+    assert np.allclose(found["loss"], single.series["loss"][0], rtol=TOLERANCE)
+
+
+def test_adafactor_refuses_sharded_weights(shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="a sharded parameter under adafactor"):
+        launch(
+            shards,
+            tmp_path / "run",
+            2,
+            parallel="fsdp",
+            optimizer={"name": "adafactor"},
+            max_micro_batch_size=2,
+        )
