@@ -115,6 +115,13 @@ def last_backward(model: nn.Module, is_last: bool) -> Iterator[None]:
         yield
 
 
+def settle(model: nn.Module) -> None:
+    """After a forward pass without backward: return FSDP2's gathered weights to their shards."""
+    for module in model.modules():
+        if hasattr(module, "reshard"):
+            module.reshard()
+
+
 def whole(tensor: Tensor) -> Tensor:
     """All of a possibly sharded tensor, on the CPU (every rank takes part)."""
     full = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor

@@ -56,10 +56,10 @@ def open_shard(path: Path | str) -> np.ndarray:
                 why="it was cut short or is still being written" if size < expected else "",
                 do="copy or prepare it again",
             )
-    if size - offset < 4 or (size - offset) % 2:
+    if size - offset < 2 or (size - offset) % 2:
         raise input_error(
             got=f"shard {str(path)!r} with {size - offset:,} bytes of tokens",
-            rule="two tokens of two bytes are the least, and a whole number of them",
+            rule="a token has two bytes, and there is a whole number of them, at least one",
             do="check that it is a file of uint16 tokens",
         )
     return np.memmap(path, dtype="<u2", mode="r", offset=offset)

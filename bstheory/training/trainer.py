@@ -31,7 +31,7 @@ from bstheory.training.batch_scheduler import BatchPlan, BatchSizeScheduler
 from bstheory.training.checkpoints import list_checkpoints, load_checkpoint, read_state, save_checkpoint
 from bstheory.training.config import MECHANICS, TrainConfig
 from bstheory.training.optimizers import build_optimizer
-from bstheory.training.parallel import World, device_name, last_backward, wrap
+from bstheory.training.parallel import World, device_name, last_backward, settle, wrap
 from bstheory.training.shards import TokenRows
 
 DEFAULT_MICRO_BATCH = 64
@@ -310,6 +310,7 @@ class Trainer:
             total[1] += weight
         total = self.here.mean(total)
         self.wrapped.train()
+        settle(self.wrapped)
         return float(total[0] / total[1])
 
     def save(self) -> None:

