@@ -19,6 +19,8 @@ _LAZY = {
     "Signum": "optimizers",
     "RMSProp": "optimizers",
     "Adam": "optimizers",
+    "Adafactor": "optimizers",
+    "Muon": "optimizers",
     "coefficients": "optimizers",
     "reference_path": "reference",
     "sgd_moments": "moments",

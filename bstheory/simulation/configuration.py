@@ -26,7 +26,7 @@ from bstheory.problems import (
     pseudo_huber,
     rotated_quadratic,
 )
-from bstheory.simulation.optimizers import SGD, Adam, HeavyBall, Optimizer, Signum
+from bstheory.simulation.optimizers import SGD, Adafactor, Adam, HeavyBall, Muon, Optimizer, Signum
 
 PROBLEMS: dict[str, Callable[..., Problem]] = {
     "noisy_quadratic": noisy_quadratic,
@@ -36,7 +36,9 @@ PROBLEMS: dict[str, Callable[..., Problem]] = {
     "logistic": logistic,
     "phase_retrieval": phase_retrieval,
 }
-OPTIMIZERS: dict[str, type[Optimizer]] = {cls.name: cls for cls in (SGD, HeavyBall, Signum, Adam)}
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    cls.name: cls for cls in (SGD, HeavyBall, Signum, Muon, Adafactor, Adam)
+}
 KEYS = ("problem", "algorithm", "schedule", "tokens", "seeds", "records", "dtype", "quantities")
 REQUIRED = ("problem", "algorithm", "schedule")
 DTYPES = {"float64": np.float64, "float32": np.float32}

@@ -41,14 +41,22 @@ class Paths:
     x: Array
 
 
-def kernel_ids(optimizer: Optimizer) -> tuple[int, bool]:
-    """``(optimizer id, eps inside the root)`` of the fused kernels."""
+def kernel_ids(optimizer: Optimizer, dim: int) -> tuple[int, tuple[bool, int, float]]:
+    """Optimizer id of the kernels, and (eps inside the root, rows of the matrix, clipping threshold or 0)."""
     name = optimizer.name
     if isinstance(optimizer, HeavyBall) and optimizer.nesterov:
         name = "nesterov"
     if isinstance(optimizer, Adam) and optimizer.beta1 == 0.0:
         name = "rmsprop"
-    return kernels.OPTIMIZERS[name], getattr(optimizer, "eps_placement", "inside") == "inside"
+    inside = getattr(optimizer, "eps_placement", "inside") == "inside"
+    rows, clip = int(getattr(optimizer, "rows", 1)), float(getattr(optimizer, "clip_threshold", None) or 0.0)
+    if dim % rows or (name == "adafactor" and min(rows, dim // rows) < 2):
+        raise input_error(
+            got=f"rows={rows} for {dim} coordinates",
+            rule="the rows divide the coordinates, and a factored second moment needs at least 2 x 2",
+            do="choose another number of rows",
+        )
+    return kernels.OPTIMIZERS[name], (inside, rows, clip)
 
 
 def kernel_model(problem: Problem, dtype: type) -> tuple[Array, Array, Array, Array, Array]:
@@ -106,7 +114,7 @@ def monte_carlo(
             rule="there is one schedule per optimizer and at least one",
             do="pass equally many",
         )
-    ids = {kernel_ids(o) for o in optimizers}
+    ids = {kernel_ids(o, problem.dim) for o in optimizers}
     lengths = {len(b) for b in batch_sizes}
     if len(ids) != 1 or len(lengths) != 1:
         raise input_error(
@@ -114,7 +122,7 @@ def monte_carlo(
             rule="one call simulates one kind of optimizer for one number of steps",
             do="call once per kind and length",
         )
-    (optimizer_id, inside), num_steps = ids.pop(), lengths.pop()
+    (optimizer_id, options), num_steps = ids.pop(), lengths.pop()
     records = _records(record_steps, num_steps)
 
     C, S, d = len(optimizers), len(seeds), problem.dim
@@ -144,7 +152,8 @@ def monte_carlo(
     model = kernel_model(problem, dtype)
     limit = dtype(np.sqrt(np.finfo(dtype).max) / 1e3)
     shape = (C, S, len(records))
-    names = ("loss", "sq_gradient", *(kernels.SUMS if sums else ()))
+    summed = kernels.SUMS if optimizer_id == kernels.MUON else kernels.SUMS[:2]
+    names = ("loss", "sq_gradient", *(summed if sums else ()))
     series = {name: np.full(shape, np.inf) for name in names}
     weight, weight_now = np.zeros((C, len(records))), np.zeros(C)
 
@@ -162,7 +171,7 @@ def monte_carlo(
         gradient = problem.full_gradient(point)
         series["sq_gradient"][..., index] = np.where(alive, np.sum(gradient**2, axis=-1), np.inf)
         if sums:
-            for j, name in enumerate(kernels.SUMS):
+            for j, name in enumerate(summed):
                 series[name][..., index] = np.where(alive, totals[..., j], np.inf)
         weight[:, index] = weight_now
 
@@ -184,7 +193,7 @@ def monte_carlo(
                         kernels.advance,
                         gradients.PROBLEMS[kernel],
                         optimizer_id,
-                        inside,
+                        options,
                         law,
                         law_shape,
                         shared_noise,

@@ -25,10 +25,22 @@ from bstheory.simulation.gradients import (
     sampled_gradient,
 )
 from bstheory.simulation.laws import fill_noise
+from bstheory.simulation.matrix_updates import adafactor_update, muon_update, nuclear_norm
 from bstheory.simulation.optimizers import COLUMNS, INDEX
 
-OPTIMIZERS = {"sgd": 0, "heavy_ball": 1, "nesterov": 2, "signum": 3, "rmsprop": 4, "adam": 5}
-SUMS = ("weighted_sq_gradient", "weighted_l1_gradient")  # accumulated along the path in float64
+OPTIMIZERS = {
+    "sgd": 0,
+    "heavy_ball": 1,
+    "nesterov": 2,
+    "signum": 3,
+    "rmsprop": 4,
+    "adam": 5,
+    "adafactor": 6,
+    "muon": 7,
+}
+MUON = 7
+# Accumulated along the path in float64; the last one by Muon only, whose dual norm it is.
+SUMS = ("weighted_sq_gradient", "weighted_l1_gradient", "weighted_nuclear_gradient")
 
 _RATE, _BETA1, _GAIN1, _BETA2, _GAIN2, _DECAY, _CORRECT1, _CORRECT2, _EPS, _NOISE, _WEIGHT, _BATCH = range(
     len(COLUMNS)
@@ -113,11 +125,12 @@ def adam_update(x, m, v, g, c, inside):
 
 @numba.njit(**_COMPILE)
 def advance_one(
-    problem, optimizer, inside, law, x, m, v, table, model, z, buffer, sums, want_sums, limit, check
+    problem, optimizer, options, law, x, m, v, table, model, z, buffer, sums, want_sums, limit, check
 ):
     """Advance one path by ``len(table)`` steps under given noise.
 
     Args:
+        options: ``(eps inside the root, rows of the matrix, clipping threshold or 0)``.
         x, m, v: state, [d], updated in place.
         table: coefficients [n, len(COLUMNS)].
         model: see :mod:`.gradients`.
@@ -130,6 +143,7 @@ def advance_one(
         Steps completed before the path escaped; ``len(table)`` when it did not, or was not checked.
     """
     curvature, sigma, growth, data, labels = model
+    inside, rows, clip = options
     for k in range(table.shape[0]):
         c = table[k]
         if problem == QUADRATIC and not want_sums and growth.shape[0] == 0:
@@ -141,11 +155,19 @@ def advance_one(
                 square, absolute = norms(buffer)
                 sums[0] += c[_WEIGHT] * square
                 sums[1] += c[_WEIGHT] * absolute
+                if optimizer == MUON:
+                    sums[2] += c[_WEIGHT] * nuclear_norm(buffer, rows)
             if law == SAMPLING:
                 sampled_gradient(problem, x, data, labels, z[k], np.int64(c[_BATCH]), buffer)
             elif law > 0:
                 add_noise(problem, x, model, c[_NOISE], z[k], buffer)
-        if optimizer == 5:
+        if optimizer == MUON:
+            muon_update(x, m, buffer, c[_RATE], c[_DECAY], c[_BETA1], c[_GAIN1], rows)
+        elif optimizer == 6:
+            adafactor_update(
+                x, m, v, buffer, c[_RATE], c[_DECAY], c[_BETA2], c[_GAIN2], c[_CORRECT2], c[_EPS], rows, clip
+            )
+        elif optimizer == 5:
             adam_update(x, m, v, buffer, c, inside)
         elif optimizer == 4:
             rmsprop_update(x, v, buffer, c, inside)
@@ -164,7 +186,7 @@ def advance_one(
 
 @numba.njit(**_COMPILE)
 def advance(
-    problem, optimizer, inside, law, shape, shared, first, last, step, x, m, v, table, model, streams,
+    problem, optimizer, options, law, shape, shared, first, last, step, x, m, v, table, model, streams,
     sums, want_sums, diverged, limit, z, scratch,
 ):  # fmt: skip
     """Advance seeds ``first..last`` of every configuration by the chunk in ``table`` [C, n, columns].
@@ -190,14 +212,14 @@ def advance(
                 before = sums[c, s].copy()
                 coefficients = table[c, start:stop]
                 advance_one(
-                    problem, optimizer, inside, law, x[c, s], m[c, s], v[c, s], coefficients, model, z,
+                    problem, optimizer, options, law, x[c, s], m[c, s], v[c, s], coefficients, model, z,
                     scratch[0], sums[c, s], want_sums, limit, False,
                 )  # fmt: skip
                 if escaped(x[c, s], limit):
                     x[c, s], m[c, s], v[c, s] = scratch[1], scratch[2], scratch[3]
                     sums[c, s] = before
                     done = advance_one(
-                    problem, optimizer, inside, law, x[c, s], m[c, s], v[c, s], coefficients, model, z,
+                    problem, optimizer, options, law, x[c, s], m[c, s], v[c, s], coefficients, model, z,
                     scratch[0], sums[c, s], want_sums, limit, True,
                     )  # fmt: skip
                     diverged[c, s] = step + start + done + 1

@@ -147,20 +147,83 @@ class HeavyBall(Optimizer):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Signum(Optimizer):
-    """m_k = beta1 m_{k-1} + (1 - beta1) g_k, x_k = x_{k-1} - eta_k sign(m_k); beta1 = 0 is sign descent."""
+    """m_k = beta1 m_{k-1} + (1 - beta1) g_k, x_k = x_{k-1} - eta_k sign(m_k); beta1 = 0 is sign descent.
+
+    ``start`` is ``zero`` (m_0 = 0) or ``gradient`` (the first step has m_1 = g_1, as
+    ``lmo_token_half_life``).
+    """
 
     beta1: float | None = None
     half_life1: float | None = None
+    start: str = "zero"
 
     name: ClassVar[str] = "signum"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _one_of("beta1", self.beta1, "half_life1", self.half_life1)
+        _member("start", self.start, ("zero", "gradient"))
 
     def betas(self, batch_size: Array) -> dict[str, Array]:
         beta, gain = _ema(batch_size, self.beta1, self.half_life1)
         return super().betas(batch_size) | {"beta1": beta, "gain1": gain}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Muon(Signum):
+    """m_k as :class:`Signum`, x_k = x_{k-1} - eta_k U V^T where m_k = U S V^T as a matrix with ``rows`` rows.
+
+    The step is the exact polar factor (spectral norm 1), which Newton-Schulz iterations approximate.
+    """
+
+    rows: int = 1
+
+    name: ClassVar[str] = "muon"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _positive("rows", self.rows)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Adafactor(Optimizer):
+    """Factored second moment: v_ij = R_i C_j / mean(R), R and C averages of g^2 + eps over columns and rows.
+
+    x_k = decay x_{k-1} - eta_k u / max(1, rms(u) / clip_threshold), u = g / sqrt(v). No first moment.
+
+    Attributes:
+        rows: of the matrix that the coordinates form, row by row; at least 2 x 2.
+        beta2, half_life: as :class:`Adam`. eps: added to g^2. clip_threshold: ``None`` for no clipping.
+        bias_correction: ``none``, ``exact`` or ``stock``, of R and C alike.
+
+    Reference: Shazeer and Stern 2018 (1804.04235), without its relative step sizes.
+    """
+
+    rows: int
+    beta2: float | None = None
+    half_life: float | None = None
+    eps: float = 1e-30
+    clip_threshold: float | None = 1.0
+    bias_correction: str = "exact"
+
+    name: ClassVar[str] = "adafactor"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _one_of("beta2", self.beta2, "half_life", self.half_life)
+        _positive("rows", self.rows)
+        _in_range("eps", self.eps, 0.0, np.inf)
+        _member("bias_correction", self.bias_correction, ("none", "exact", "stock"))
+        if self.clip_threshold is not None:
+            _positive("clip_threshold", self.clip_threshold)
+
+    def betas(self, batch_size: Array) -> dict[str, Array]:
+        beta2, gain2 = _ema(batch_size, self.beta2, self.half_life)
+        return super().betas(batch_size) | {"beta2": beta2, "gain2": gain2}
+
+    @property
+    def corrected(self) -> str:
+        return self.bias_correction
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -281,6 +344,8 @@ def coefficients(
             do="correct the schedule",
         )
     columns = optimizer.betas(batch_size)
+    if first_step == 0 and getattr(optimizer, "start", "zero") == "gradient":
+        columns["beta1"][:1], columns["gain1"][:1] = 0.0, 1.0
     rate = np.full(len(batch_size), float(optimizer.learning_rate))
     if optimizer.learning_rate_rule == "sqrt_one_minus_beta2":
         rate = rate * np.sqrt(columns["gain2"])

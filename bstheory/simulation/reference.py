@@ -48,7 +48,37 @@ def adam_step(x: Array, m: Array, v: Array, g: Array, c: Mapping[str, float], op
     return c["decay"] * x - (c["learning_rate"] * c["correct1"]) * m / denominator, m, v
 
 
-STEPS = {"sgd": sgd_step, "heavy_ball": heavy_ball_step, "signum": signum_step, "adam": adam_step}
+def muon_step(x: Array, m: Array, v: Array, g: Array, c: Mapping[str, float], optimizer: Any) -> State:
+    """m <- beta1 m + (1 - beta1) g; x <- decay x - eta U V^T, m = U S V^T."""
+    m = c["beta1"] * m + c["gain1"] * g
+    u, _, vt = np.linalg.svd(m.reshape(*m.shape[:-1], optimizer.rows, -1), full_matrices=False)
+    return c["decay"] * x - c["learning_rate"] * (u @ vt).reshape(m.shape), m, v
+
+
+def adafactor_step(x: Array, m: Array, v: Array, g: Array, c: Mapping[str, float], optimizer: Any) -> State:
+    """Row averages live in v[..., :rows], column averages in m[..., :columns], as in the kernels."""
+    rows, columns = optimizer.rows, x.shape[-1] // optimizer.rows
+    square = g.reshape(*g.shape[:-1], rows, columns) ** 2 + c["eps"]
+    m, v = m.copy(), v.copy()
+    v[..., :rows] = c["beta2"] * v[..., :rows] + c["gain2"] * square.mean(axis=-1)
+    m[..., :columns] = c["beta2"] * m[..., :columns] + c["gain2"] * square.mean(axis=-2)
+    row, column = v[..., :rows, None], m[..., None, :columns]
+    second = c["correct2"] * (row * column / row.mean(axis=-2, keepdims=True))
+    u = g / np.sqrt(second).reshape(g.shape)
+    if optimizer.clip_threshold is not None:
+        rms = np.sqrt(np.mean(u * u, axis=-1, keepdims=True))
+        u = u / np.maximum(1.0, rms / optimizer.clip_threshold)
+    return c["decay"] * x - c["learning_rate"] * u, m, v
+
+
+STEPS = {
+    "sgd": sgd_step,
+    "heavy_ball": heavy_ball_step,
+    "signum": signum_step,
+    "adam": adam_step,
+    "muon": muon_step,
+    "adafactor": adafactor_step,
+}
 
 
 def reference_path(

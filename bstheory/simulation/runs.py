@@ -12,7 +12,8 @@ from bstheory.errors import input_error
 from bstheory.problems.problem import Constant, Problem
 from bstheory.run import Run
 from bstheory.simulation.engine import monte_carlo
-from bstheory.simulation.optimizers import Optimizer
+from bstheory.simulation.kernels import SUMS
+from bstheory.simulation.optimizers import Muon, Optimizer
 
 Array = np.ndarray
 
@@ -57,7 +58,9 @@ def simulate(
     Raises:
         InputError: an unknown quantity, an empty schedule, tokens that disagree with the schedule.
     """
-    known = ("loss", "sq_gradient", "weighted_sq_gradient", "weighted_l1_gradient")
+    known = ("loss", "sq_gradient", *SUMS)
+    if not isinstance(optimizer, Muon):
+        known = known[:-1]
     unknown = [q for q in quantities if q not in known]
     if unknown or not quantities:
         raise input_error(

@@ -125,7 +125,10 @@ class Engine:
         for c in range(len(self.streams)):
             for s in range(SEEDS):
                 seed_stream(self.streams[c, s], np.uint64(s), np.uint64(c))
-        self.sums, self.diverged = np.zeros((configurations, SEEDS, 2)), np.full((configurations, SEEDS), -1)
+        self.sums, self.diverged = (
+            np.zeros((configurations, SEEDS, len(kernels.SUMS))),
+            np.full((configurations, SEEDS), -1),
+        )
         self.shared, self.law, self.want = shared, law, sums
         self.updates = configurations * SEEDS * DIM * steps
         row = padded(DIM)
@@ -139,7 +142,7 @@ class Engine:
         kernels.advance(
             PROBLEMS["quadratic"],
             kernels.OPTIMIZERS["adam"],
-            False,
+            (False, 1, 0.0),
             self.law,
             0.0,
             self.shared,

@@ -9,18 +9,23 @@ import torch
 from bstheory.problems import cosine_sum, noisy_quadratic, pseudo_huber
 from bstheory.simulation import (
     SGD,
+    Adafactor,
     Adam,
     HeavyBall,
+    Muon,
     RMSProp,
     Signum,
     coefficients,
     gradients,
     kernels,
+    monte_carlo,
     reference_path,
 )
 from bstheory.simulation.engine import kernel_ids, kernel_model
+from bstheory.simulation.optimizers import COLUMNS
+from bstheory.simulation.reference import STEPS as STEPS_BY_NAME
 
-STEPS, DIM = 60, 37
+STEPS, DIM = 60, 36
 # Relative error of a path: each of STEPS steps commits a few roundings (eps = 2.2e-16), not amplified because
 # the paths contract; 1e-12 leaves a factor of about 50.
 TOLERANCE = 1e-12
@@ -38,6 +43,12 @@ OPTIMIZERS = [
     Adam(learning_rate=0.02, beta1=0.9, beta2=0.95, weight_decay=0.1),
     Adam(learning_rate=0.02, half_life1=10.0, half_life=200.0, eps_placement="inside", eps=1e-3, v0=0.25),
     Adam(learning_rate=0.02, beta1=0.9, beta2=0.95, bias_correction="stock"),
+    Signum(learning_rate=0.01, half_life1=20.0, start="gradient"),
+    Muon(learning_rate=0.05, beta1=0.8, rows=4),
+    Adafactor(learning_rate=0.02, beta2=0.9, rows=6),
+    Adafactor(
+        learning_rate=0.02, half_life=80.0, rows=4, clip_threshold=None, bias_correction="none", eps=1e-4
+    ),
 ]
 BATCHES = np.random.default_rng(0).integers(1, 33, size=STEPS)
 
@@ -55,11 +66,11 @@ def kernel_path(problem, optimizer, noise, want_sums=True):
     x, m = problem.x0.copy(), np.zeros(DIM)
     v = np.full(DIM, getattr(optimizer, "v0", 0.0))
     sums = np.zeros(len(kernels.SUMS))
-    kind, inside = kernel_ids(optimizer)
+    kind, options = kernel_ids(optimizer, DIM)
     done = kernels.advance_one(
         gradients.PROBLEMS[problem.params["kernel"]],
         kind,
-        inside,
+        options,
         1,
         x,
         m,
@@ -85,10 +96,34 @@ def test_kernel_is_the_reference(optimizer, name: str) -> None:
     reference = reference_path(problem, optimizer, BATCHES, noise)
     x, m, v, sums = kernel_path(problem, optimizer, noise)
     np.testing.assert_allclose(x, reference["x"][-1], rtol=TOLERANCE, atol=TOLERANCE)
-    if kernel_ids(optimizer)[0] != kernels.OPTIMIZERS["rmsprop"]:  # which keeps no first moment
+    if kernel_ids(optimizer, DIM)[0] != kernels.OPTIMIZERS["rmsprop"]:  # which keeps no first moment
         np.testing.assert_allclose(m, reference["m"], rtol=TOLERANCE, atol=TOLERANCE)
     np.testing.assert_allclose(v, reference["v"], rtol=TOLERANCE, atol=TOLERANCE)
     np.testing.assert_allclose(sums[0], reference["weighted_sq_gradient"][-1], rtol=TOLERANCE)
+
+
+def test_muon_steps_have_spectral_norm_one_and_count_nuclear_norms() -> None:
+    problem = problem_named("quadratic")
+    optimizer = Muon(learning_rate=0.05, beta1=0.5, rows=4, start="gradient", weight="one")
+    seen = monte_carlo(problem, [optimizer], [np.array([3])], seeds=[0])
+    step = (problem.x0 - seen.x[0, 0]).reshape(4, -1) / 0.05
+    np.testing.assert_allclose(np.linalg.svd(step)[1], 1.0, rtol=1e-12)
+    exact = np.linalg.svd(problem.full_gradient(problem.x0).reshape(4, -1))[1].sum()
+    np.testing.assert_allclose(seen.series["weighted_nuclear_gradient"][0, 0, -1], exact, rtol=1e-12)
+
+
+def test_adafactor_of_a_rank_one_square_is_rmsprop() -> None:
+    # Where g^2 is a product of a row and a column factor the factored moment is the full one.
+    g = np.outer([1.0, 2.0, 3.0], [0.5, 4.0]).ravel()
+    state = (np.zeros(6), np.zeros(6), np.zeros(6))
+    factored, full = [
+        STEPS_BY_NAME[o.name](*state, g, dict(zip(COLUMNS, coefficients(o, np.array([1]))[0][0])), o)[0]
+        for o in (
+            Adafactor(learning_rate=0.1, beta2=0.9, rows=3, eps=0.0, clip_threshold=None),
+            Adam(learning_rate=0.1, beta1=0.0, beta2=0.9, eps=0.0),
+        )
+    ]
+    np.testing.assert_allclose(factored, full, rtol=1e-12)
 
 
 def torch_optimizer(optimizer, parameter):
