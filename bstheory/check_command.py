@@ -12,7 +12,7 @@ from typing import Any
 
 from tyro.conf import Positional
 
-from bstheory.check_job import Link, Result, Settings, check_slugs, run_check
+from bstheory.check_job import Link, Result, Settings, check_slugs, run_check, settings_json
 from bstheory.errors import input_error
 from bstheory.files import atomic_write, read_json, write_json
 
@@ -21,7 +21,6 @@ def command(
     slug: Positional[tuple[str, ...]] = (),
     *,
     quick: bool = False,
-    all: bool = False,
     json: str | None = None,
     report: Path | None = None,
     resume: Path | None = None,
@@ -40,14 +39,13 @@ def command(
     Args:
         slug: theorems (or nqm_sgd, nqm_heavy_ball, tiny_lm) to check; the whole chain when none is given.
         quick: smaller samples, about half a minute.
-        all: the derivations of every theorem in the library.
         json: write the results to this file, or - for stdout instead of the table.
         report: folder for an HTML page with the derivation, plots and verdicts.
         resume: run directory of an interrupted check to finish; it keeps its settings.
         text: UTF-8 text file for the language model instead of the installed documentation.
         quiet: no progress.
     """
-    settings, folder = _prepare(slug, quick, all, text, resume)
+    settings, folder = _prepare(slug, quick, text, resume)
     if report is not None:
         _probe(report)
     if json not in (None, "-"):
@@ -80,13 +78,13 @@ def command(
 
 
 def _prepare(
-    slugs: tuple[str, ...], quick: bool, everything: bool, text: Path | None, resume: Path | None
+    slugs: tuple[str, ...], quick: bool, text: Path | None, resume: Path | None
 ) -> tuple[Settings, Path]:
     """Settings and run directory; every mistake that can be seen before the work is seen here."""
     if resume is not None:
-        if slugs or quick or everything or text is not None:
+        if slugs or quick or text is not None:
             raise input_error(
-                got="--resume together with a slug, --quick, --all or --text",
+                got="--resume together with a slug, --quick or --text",
                 rule="a resumed check keeps the settings it was started with",
                 do="leave them out, or start a new check",
             )
@@ -98,7 +96,6 @@ def _prepare(
     settings = Settings(
         slugs=check_slugs(slugs),
         quick=quick,
-        everything=everything,
         text=None if text is None else str(text.resolve()),
     )
     stamp = time.strftime("%Y%m%d-%H%M%S")
@@ -107,9 +104,7 @@ def _prepare(
     while folder.exists():
         number += 1
         folder = Path("runs") / f"check-{stamp}-{number}"
-    write_json(
-        folder / "check.json", {"settings": dataclasses.asdict(settings) | {"slugs": list(settings.slugs)}}
-    )
+    write_json(folder / "check.json", {"settings": settings_json(settings)})
     return settings, folder
 
 
@@ -188,6 +183,8 @@ def _print(result: Result) -> None:
     for link in result.links:
         style = "green" if link.as_declared else "bold red"
         what = link.slug if link.part == "derivation" else link.name
+        if link.part in ("simulation", "exact recursion"):
+            what = f"{link.slug}, {link.name.partition(':')[0]}"
         ratio = "" if link.ratio is None else f"{link.ratio:.3g}"
         table.add_row(f"[{style}]{link.verdict.word}[/]", link.part, escape(what), ratio)
     console = Console(highlight=False)

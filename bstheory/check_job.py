@@ -29,8 +29,12 @@ class Settings:
 
     slugs: tuple[str, ...] = ()
     quick: bool = False
-    everything: bool = False
     text: str | None = None
+
+
+def settings_json(settings: Settings) -> dict[str, Any]:
+    """Plain JSON of the settings."""
+    return dataclasses.asdict(settings) | {"slugs": list(settings.slugs)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -103,7 +107,7 @@ class Result:
         return {
             "format": 1,
             "bstheory": bstheory.__version__,
-            "settings": dataclasses.asdict(self.settings) | {"slugs": list(self.settings.slugs)},
+            "settings": settings_json(self.settings),
             "as_declared": self.as_declared,
             "results": [link.to_json() for link in self.links],
             "environment": dict(environment()),
@@ -154,16 +158,17 @@ def run_check(
 
 
 def _tasks(settings: Settings, folder: Path, studies: list[Run]) -> Iterator[Task]:
-    chosen = settings.slugs or (plan.FLAGSHIP, *plan.EXACT_SLUGS, plan.LANGUAGE_MODEL)
     slugs = theorem_slugs()
-    derived = slugs if settings.everything else tuple(slug for slug in chosen if slug in slugs)
-    for slug in derived:
-        yield Task(f"derivation of {slug}", lambda progress, slug=slug: [_derivation(slug, folder)])
-    if plan.FLAGSHIP in chosen:
-        for item in plan.flagship_simulations(quick=settings.quick):
+    ordered = (plan.FLAGSHIP, *(slug for slug in slugs if slug != plan.FLAGSHIP))
+    chosen = settings.slugs or (*ordered, *plan.EXACT_SLUGS, plan.LANGUAGE_MODEL)
+    for slug in chosen:
+        if slug in slugs:
+            yield Task(f"derivation of {slug}", lambda progress, slug=slug: [_derivation(slug, folder)])
+    for slug in chosen:
+        for item in plan.SIMULATIONS[slug](quick=settings.quick) if slug in plan.SIMULATIONS else ():
             yield Task(
-                f"simulation, {item.name}",
-                lambda progress, item=item: [_simulation(plan.FLAGSHIP, item, folder, progress)],
+                f"{slug}, {item.name}",
+                lambda progress, slug=slug, item=item: [_simulation(slug, item, folder, progress)],
             )
     for slug, item in plan.exact_simulations(quick=settings.quick).items():
         if slug in chosen:
@@ -222,9 +227,9 @@ def _derivation(slug: str, folder: Path) -> Link:
     )
 
 
-def _simulated(item: plan.Simulation, folder: Path, progress: Progress, **options: Any) -> Run:
+def _simulated(slug: str, item: plan.Simulation, folder: Path, progress: Progress, **options: Any) -> Run:
     """The run of a simulation, from ``folder`` where it has been done with this very configuration."""
-    place = folder / "runs" / item.name.replace(" ", "_")
+    place = folder / "runs" / slug / item.name.replace(" ", "_")
     if (place / "run.json").exists():
         stored = Run.load(place)
         if stored.config["schedule_text"] == item.schedule and len(stored.seeds) == item.seeds:
@@ -243,6 +248,11 @@ def _simulated(item: plan.Simulation, folder: Path, progress: Progress, **option
     run = dataclasses.replace(run, config={**run.config, "schedule_text": item.schedule})
     run.save(place)
     return run
+
+
+def _quantities(quantity: str) -> tuple[str, ...]:
+    """What a run records for a bound on ``quantity``: always the loss besides."""
+    return tuple(dict.fromkeys(("loss", quantity)))
 
 
 def _compared(seen: Any, part: str, name: str, declared: Verdict, started: float) -> Link:
@@ -269,7 +279,7 @@ def _simulation(slug: str, item: plan.Simulation, folder: Path, progress: Progre
     from bstheory.theory.library import get
 
     started = time.perf_counter()
-    run = _simulated(item, folder, progress)
+    run = _simulated(slug, item, folder, progress, quantities=_quantities(get(slug).quantity))
     seen = compare(get(slug), run, level=plan.LEVEL)
     return _compared(seen, "simulation", f"{item.name}: {item.schedule}", Verdict.CONSISTENT, started)
 
@@ -278,7 +288,7 @@ def _exact(item: plan.Simulation, folder: Path, progress: Progress) -> Link:
     from bstheory.comparison import compare_exact
 
     started = time.perf_counter()
-    run = _simulated(item, folder, progress, quantities=("loss",))
+    run = _simulated(item.name, item, folder, progress, quantities=("loss",))
     seen = compare_exact(item.problem, run, level=plan.LEVEL)
     return _compared(seen, "exact recursion", f"stages: {item.schedule}", Verdict.CONSISTENT, started)
 
@@ -310,7 +320,8 @@ def _controls(settings: Settings, folder: Path, progress: Progress) -> list[Link
     progress(0.4)
     started = time.perf_counter()
     item = plan.flagship_simulations(quick=settings.quick)[0]
-    run = _simulated(item, folder, lambda fraction: None)
+    quantities = _quantities(bound.quantity)
+    run = _simulated(plan.FLAGSHIP, item, folder, lambda fraction: None, quantities=quantities)
 
     def smaller(constants: Mapping[str, Any], batch_size: Any) -> Any:
         true = bound.value(constants, batch_size)

@@ -4,6 +4,7 @@ run."""
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -32,43 +33,92 @@ class Simulation:
     seeds: int
 
 
-def flagship_simulations(*, quick: bool) -> list[Simulation]:
-    """The flagship's algorithm on sum_i (1 - cos x_i), two-point noise, four schedules of equal tokens.
-
-    The half-life is an eighth of the tokens, so the residual ln2 D/h is neither negligible nor dominant.
-    """
-    from bstheory import problems, schedules
-    from bstheory.simulation import RMSProp
-
-    tokens = 32_768 if quick else 131_072
+def schedules_of(tokens: int) -> dict[str, str]:
+    """The four batch-size schedules of equal tokens that every bound is confronted with."""
     quarter = tokens // 4
-    specifications = {
+    return {
         "constant": "16",
         "ramp up": f"geometric 4->64 over {tokens}",
         "ramp down": f"geometric 64->4 over {tokens}",
         "stages": f"0:4 {quarter}:16 {2 * quarter}:64",
     }
-    problem = problems.cosine_sum(64, 1.0)
+
+
+def _four(problem: Any, optimizer: Any, *, quick: bool) -> list[Simulation]:
+    from bstheory import schedules
+
+    tokens = tokens_of(quick)
+    found = []
+    for name, text in schedules_of(tokens).items():
+        schedule = schedules.parse(text).rounded(multiple=1)
+        found.append(
+            Simulation(
+                name=name,
+                schedule=text,
+                problem=problem,
+                optimizer=optimizer,
+                batch_size=schedule.batch_sizes(num_tokens=tokens, last="partial"),
+                seeds=64 if quick else 256,
+            )
+        )
+    return found
+
+
+def tokens_of(quick: bool) -> int:
+    """Tokens of each simulation of a bound."""
+    return 32_768 if quick else 131_072
+
+
+def flagship_simulations(*, quick: bool) -> list[Simulation]:
+    """The flagship's algorithm on sum_i (1 - cos x_i) with two-point noise.
+
+    The half-life is an eighth of the tokens, so the residual ln2 D/h is neither negligible nor dominant.
+    """
+    from bstheory import problems
+    from bstheory.simulation import RMSProp
+
     optimizer = RMSProp(
         learning_rate=0.1,
-        half_life=tokens / 8,
+        half_life=tokens_of(quick) / 8,
         eps=1e-2,
         learning_rate_rule="sqrt_one_minus_beta2",
         weight="sqrt_one_minus_beta2",
     )
-    return [
-        Simulation(
-            name=name,
-            schedule=text,
-            problem=problem,
-            optimizer=optimizer,
-            batch_size=schedules.parse(text)
-            .rounded(multiple=1)
-            .batch_sizes(num_tokens=tokens, last="partial"),
-            seeds=64 if quick else 256,
-        )
-        for name, text in specifications.items()
-    ]
+    return _four(problems.cosine_sum(64, 1.0), optimizer, quick=quick)
+
+
+def sgd_simulations(*, quick: bool) -> list[Simulation]:
+    """Plain SGD on the same function, eta L = 0.1: well inside the step-size condition of the theorem."""
+    from bstheory import problems
+    from bstheory.simulation import SGD
+
+    return _four(problems.cosine_sum(64, 1.0), SGD(learning_rate=0.1), quick=quick)
+
+
+def convex_simulations(*, quick: bool) -> list[Simulation]:
+    """Plain SGD on a quadratic with a power-law spectrum, condition number 16."""
+    from bstheory import problems
+    from bstheory.simulation import SGD
+
+    return _four(problems.noisy_quadratic(1.0 / np.arange(1, 17), 0.3), SGD(learning_rate=0.1), quick=quick)
+
+
+def sign_simulations(*, quick: bool) -> list[Simulation]:
+    """Sign descent (no momentum) on the same quadratic."""
+    from bstheory import problems
+    from bstheory.simulation import Signum
+
+    quadratic = problems.noisy_quadratic(1.0 / np.arange(1, 17), 0.3)
+    return _four(quadratic, Signum(learning_rate=1e-3, beta1=0.0), quick=quick)
+
+
+# Bounds that are confronted with simulations; a new one is one line.
+SIMULATIONS: dict[str, Callable[..., list[Simulation]]] = {
+    FLAGSHIP: flagship_simulations,
+    "sgd_nonconvex_batch_schedule": sgd_simulations,
+    "sgd_strongly_convex": convex_simulations,
+    "sign_sgd_batch_schedule": sign_simulations,
+}
 
 
 def exact_simulations(*, quick: bool) -> dict[str, Simulation]:

@@ -70,7 +70,7 @@ def test_the_run_directory_holds_readable_parts(finished) -> None:
     (run,) = (folder / "runs").iterdir()
     assert json.loads((run / "results.json").read_text())["results"] == json.loads(done.stdout)["results"]
     assert recheck(run / "certificates" / f"{FLAGSHIP}.json").valid
-    assert Run.load(run / "runs" / "ramp_up").config["schedule_text"].startswith("geometric 4->64")
+    assert Run.load(run / "runs" / FLAGSHIP / "ramp_up").config["schedule_text"].startswith("geometric 4->64")
 
 
 def test_the_report_is_one_page_with_all_sections_and_no_network(finished) -> None:
@@ -173,7 +173,7 @@ def test_ctrl_c_leaves_a_directory_that_resume_finishes_with_the_same_numbers(tm
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("runs/*/runs/constant/run.json")):
+    while not list(tmp_path.glob(f"runs/*/runs/{FLAGSHIP}/constant/run.json")):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGINT)
@@ -184,11 +184,11 @@ def test_ctrl_c_leaves_a_directory_that_resume_finishes_with_the_same_numbers(tm
     resume = re.search(r"resume with: bstheory (check --resume \S+)", message)
     assert resume is not None and str(folder.relative_to(tmp_path)) in resume.group(1)
     assert not (folder / "results.json").exists()
-    before = (folder / "runs" / "constant" / "metrics.parquet").stat().st_mtime_ns
+    before = (folder / "runs" / FLAGSHIP / "constant" / "metrics.parquet").stat().st_mtime_ns
     done = bstheory(*resume.group(1).split(), "--json", "-", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (
-        folder / "runs" / "constant" / "metrics.parquet"
+        folder / "runs" / FLAGSHIP / "constant" / "metrics.parquet"
     ).stat().st_mtime_ns == before  # not computed again
     assert numbers(json.loads(done.stdout)) == numbers(json.loads(whole.stdout))
 
@@ -202,7 +202,7 @@ def test_a_damaged_part_is_noticed_on_resume(tmp_path, finished) -> None:
             target = damaged / path.relative_to(run)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(path.read_bytes())
-    table = damaged / "runs" / "constant" / "metrics.parquet"
+    table = damaged / "runs" / FLAGSHIP / "constant" / "metrics.parquet"
     table.write_bytes(table.read_bytes()[:-10])
     done = bstheory("check", "--resume", str(damaged), cwd=tmp_path)
     assert done.returncode == 2 and "checksum" in done.stderr

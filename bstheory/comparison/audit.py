@@ -198,7 +198,7 @@ def _measured(bound: Bound, run: Run, case: Case) -> AuditItem:
     outcome, reason = HOLDS, f"series {bound.quantity!r}"
     if bound.quantity not in run.series:
         outcome, reason = FAILS, f"the run has no series {bound.quantity!r}; it has {', '.join(run.series)}"
-    elif bound.quantity == "weighted_sq_gradient":
+    elif bound.quantity.startswith("weighted_"):
         needed = _WEIGHTS.get(bound.slug, "learning_rate")
         found = (case.algorithm or {}).get("weight")
         if found != needed:
@@ -222,6 +222,9 @@ _CHECKS: dict[str, Callable[[Case], Outcome]] = {
     "predictable_batch": _predictable_batch,
     "fixed_schedule": _fixed_schedule,
     "sgd_update": _requires(name="sgd", learning_rate_rule="constant", weight_decay=lambda x: not x),
+    "sign_update": _requires(
+        name="signum", beta1=0.0, learning_rate_rule="constant", weight_decay=lambda x: not x
+    ),
     "half_life_rule": _requires(half_life=_positive, learning_rate_rule="sqrt_one_minus_beta2"),
     "second_moment": _requires(name="adam", bias_correction="none", v0=0.0),
     "update": _requires(

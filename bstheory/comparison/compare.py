@@ -18,10 +18,13 @@ from bstheory.verdict import Verdict
 # float64 sums of nonnegative terms lose at most K ulps; 1e-6 covers K = 1e9 and float32 series.
 ROUNDING = 1e-6
 
+_PER_COORDINATE = ("noise",)
+
 # Names under which an optimizer's configuration keeps what theorems call by their letters.
 _FROM_ALGORITHM = {
     "alpha": "learning_rate",
     "eta": "learning_rate",
+    "delta": "learning_rate",
     "h": "half_life",
     "t2": "half_life",
     "t1": "half_life1",
@@ -141,7 +144,7 @@ def compare(bound: Bound, run: Run, *, level: float = 0.99) -> Comparison:
             "bounded_gradient: the measured sum exceeds d R^2 times its weight, so the published R is false"
         )
         return Comparison(**common, verdict=Verdict.INAPPLICABLE, reason=reason, method="range of the series")
-    lower, upper, method = _limits(samples, trivial, ranged, bound.quantity in _ALMOST_SURE, level)
+    lower, upper, method = _limits(samples, trivial, ranged, _is_nonnegative(bound, run), level)
     measured = samples.mean(axis=0)
     above = lower > value
     below = (upper < value) & (bound.kind in ("identity", "two-sided"))
@@ -194,7 +197,9 @@ def constants_of(bound: Bound, run: Run) -> dict[str, Any]:
         elif algorithm.get(_FROM_ALGORITHM.get(name, "")) is not None:
             found[name] = algorithm[_FROM_ALGORITHM[name]]
         elif name in problem["constants"]:
-            found[name] = problem["constants"][name]["value"]
+            value = problem["constants"][name]["value"]
+            # A run writes a vector of equal entries as one number.
+            found[name] = np.broadcast_to(value, problem["dim"]) if name in _PER_COORDINATE else value
         elif parameter.default is None:
             raise input_error(
                 got=f"run {run.name!r} without {name}",
@@ -213,6 +218,17 @@ def batch_sizes_of(run: Run) -> np.ndarray:
 # Quantities whose trivial bound holds path by path, hence a range for the finite-sample limits:
 # |grad F_i| = |E g_i| <= R, so sum_k w_k |grad F|^2 <= d R^2 sum_k w_k.
 _ALMOST_SURE = ("weighted_sq_gradient",)
+
+# Sums of norms are nonnegative, and so is a loss whose published lower bound is: then the lower limit needs
+# no range.
+_NONNEGATIVE = ("weighted_sq_gradient", "weighted_l1_gradient", "sq_gradient")
+
+
+def _is_nonnegative(bound: Bound, run: Run) -> bool:
+    constants = run.config["problem"]["constants"]
+    floor = constants.get("F_star", {"value": -1.0, "known": "measured"})
+    at_least_zero = floor["known"] in ("proved", "by construction") and floor["value"] >= 0
+    return bound.quantity in _NONNEGATIVE or (bound.quantity == "loss" and at_least_zero)
 
 
 def _bound_at(bound: Bound, run: Run, constants: Mapping[str, Any], records: np.ndarray) -> Any:

@@ -23,6 +23,7 @@ def cosine_sum(
 
     **Proofs of the published constants** (sigma = ``noise_scale``):
 
+    - ``L_1`` = d, **exact**: each coordinate function has smoothness 1.
     - ``F_star`` = 0, **exact**: 1 - cos t >= 0 for all t, with equality at t = 0.
     - ``L`` = 1, **exact**: the Hessian is diag(cos x_i), whose spectral norm is max |cos x_i| <= 1; by the
       mean value theorem the gradient is 1-Lipschitz, and at x = 0 no smaller constant works.
@@ -108,6 +109,7 @@ def bounded_problem(
 
     constants = {
         "L": Constant(value=1.0, unit="loss/param^2", known="proved"),
+        "L_1": Constant(value=float(dim), unit="loss/param^2", known="proved"),
         "F_star": Constant(value=0.0, unit="loss", known="proved"),
         "Delta": Constant(value=float(loss(start)), unit="loss", known="by construction"),
         "G_inf": Constant(value=1.0, unit="grad", known="proved"),

@@ -22,9 +22,10 @@ def noisy_quadratic(
 ) -> Problem:
     r"""F(x) = sum_i h_i x_i^2 / 2 with stochastic gradient h_i x_i + sigma_i / sqrt(B) z_i.
 
-    Constants, all **exact** by construction: ``L`` = max h_i (largest eigenvalue of the Hessian), ``mu`` =
-    min h_i (strong convexity, and PL since ||grad||^2 = sum h_i^2 x_i^2 >= 2 mu F), ``F_star`` = 0 at x = 0,
-    ``sigma_sq`` = sum sigma_i^2, ``noise`` = sigma. There is no ``R``: the gradient is unbounded.
+    Constants, all **exact** by construction: ``L`` = max h_i (largest eigenvalue of the Hessian), ``L_1`` =
+    sum h_i (sum of the coordinates' smoothness), ``mu`` = min h_i (strong convexity, and PL since ||grad||^2
+    = sum h_i^2 x_i^2 >= 2 mu F), ``F_star`` = 0 at x = 0, ``sigma_sq`` = sum sigma_i^2, ``noise`` = sigma.
+    There is no ``R``: the gradient is unbounded.
 
     Args:
         spectrum: curvatures h, loss/param^2, positive, [d].
@@ -71,6 +72,7 @@ def noisy_quadratic(
     exact = "by construction"
     constants = {
         "L": Constant(value=float(h.max()), unit="loss/param^2", known=exact),
+        "L_1": Constant(value=float(h.sum()), unit="loss/param^2", known=exact),
         "mu": Constant(value=float(h.min()), unit="loss/param^2", known=exact),
         "F_star": Constant(value=0.0, unit="loss", known=exact),
         "Delta": Constant(value=float(loss(start)), unit="loss", known=exact),

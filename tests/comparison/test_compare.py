@@ -217,3 +217,27 @@ def test_identities_are_refuted_from_both_sides(run: Run) -> None:
 def test_public_names() -> None:
     assert bst.compare is compare and bst.audit is audit
     assert dataclasses.is_dataclass(Comparison)
+
+
+def test_a_constant_vector_that_a_run_abbreviates_is_a_vector_again() -> None:
+    # A run writes sigma_i = 0.3 for all i as one number; read as a scalar, |sigma|_1 would be 16 times too
+    # small.
+    problem = problems.noisy_quadratic(1.0 / np.arange(1, 17), 0.3)
+    optimizer = simulation.Signum(learning_rate=1e-3, beta1=0.0)
+    bound = bst.theorems.sign_sgd_batch_schedule
+    run = simulation.simulate(
+        problem, optimizer, schedule=np.full(200, 4), seeds=16, quantities=("weighted_l1_gradient",)
+    )
+    seen = compare(bound, run)
+    assert np.shape(seen.constants["noise"]) == (16,)
+    assert seen.verdict is Verdict.CONSISTENT and seen.ratio < 1
+
+
+def test_a_sum_of_norms_has_a_lower_limit_without_any_range() -> None:
+    problem = problems.noisy_quadratic(1.0 / np.arange(1, 17), 0.3)
+    optimizer = simulation.SGD(learning_rate=0.1)
+    run = simulation.simulate(problem, optimizer, schedule=np.full(200, 4), seeds=32)
+    seen = compare(bst.theorems.sgd_nonconvex_batch_schedule, run)
+    assert seen.verdict is Verdict.CONSISTENT and seen.method.startswith("betting lower limit")
+    false = divided(bst.theorems.sgd_nonconvex_batch_schedule, 20.0)
+    assert compare(false, run).verdict is Verdict.REFUTED
