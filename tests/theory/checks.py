@@ -14,19 +14,28 @@ from bstheory.checking.recheck import recheck_document
 
 
 def assert_established(
-    bound: Any, *, count: int = 40, still_true: tuple[str, ...] = (), seed: int = 0
+    bound: Any,
+    *,
+    count: int = 40,
+    still_true: tuple[str, ...] = (),
+    parts: tuple[str, ...] = (),
+    seed: int = 0,
 ) -> Any:
     """The certificate has the declared verdict, and no sampled damaged copy is accepted.
 
     Args:
         still_true: beginnings or ends of the descriptions of damages that leave a true statement, e.g. an
             equality that was stated as an inequality.
+        parts: names of the parts to damage; by default three are drawn.
     """
     # An inequality that holds with equality, or an assumption made stronger, is no damage.
     still_true = (*still_true, "inequality stated as equality")
     certificate = bst.check(bound)
     assert certificate.verdict.word == bound.declared, certificate.reason
-    left = survivors(dict(certificate.evidence), count=count, seed=seed)
+    document = dict(certificate.evidence)
+    if parts:
+        document["parts"] = {name: document["parts"][name] for name in parts}
+    left = survivors(document, count=count, seed=seed)
     unexplained = [what for what in left if not any(piece in what for piece in still_true)]
     assert not unexplained, unexplained
     return certificate
