@@ -2,7 +2,7 @@
     fails if an axiom outside its list appears. *)
 
 From BSTheory Require Import FiniteSums Analysis OneStep Tree Adam Smooth Refined BiasCorrected.
-From BSTheory Require Import Sharp Example Derivation.
+From BSTheory Require Import Sharp Momentum MomentumWeights Example Derivation.
 
 Print Assumptions adam_token_half_life.
 
@@ -17,8 +17,16 @@ Definition theorems :=
    adam_token_half_life_bias_corrected,
    adam_token_half_life_theta,
    adam_token_half_life_sharp,
+   adam_token_half_life_momentum,
+   adam_token_half_life_momentum_schedule,
+   momentum_bound_without_momentum,
+   average_weights_recursion,
+   average_weights_sum,
+   token_weights_recursion,
+   token_weights_sum,
    E_tower,
    cosine_bound,
    cosine_run_bounded,
+   cosine_momentum_bound,
    derivation).
 Print Assumptions theorems.

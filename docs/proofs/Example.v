@@ -5,7 +5,7 @@
 From Coq Require Import Reals Lra Lia Psatz List.
 From Interval Require Import Tactic.
 From Interval Require Import Float.Specific_stdz Float.Specific_ops.
-From BSTheory Require Import FiniteSums Analysis OneStep Tree Adam Smooth.
+From BSTheory Require Import FiniteSums Analysis OneStep Tree Adam Smooth Momentum MomentumWeights.
 Local Open Scope R_scope.
 Import ListNotations.
 Local Arguments pow : simpl never.
@@ -152,4 +152,64 @@ Proof.
     by (unfold cosine_F; rewrite sum_const; simpl; ring).
   replace (INR 10) with 10 in H by (simpl; ring).
   apply Rle_trans with (1 := H). apply cosine_bound_enclosed.
+Qed.
+
+(** The same problem with momentum: [n] steps from step [k] on, batch sizes [B]. *)
+Fixpoint cosine_momentum_run (alpha h eps sigma : R) (B : nat -> R) (W : nat -> nat -> R)
+    (x0 : vec) (n k : nat) (s : nat -> vec) : tree :=
+  match n with
+  | O => Stop
+  | S n' =>
+      let g := fun j i => sin (x_seq alpha h eps B W x0 s k i)
+                          + (if Nat.eqb j 0 then 1 else -1) * (sigma / sqrt (B k)) in
+      Step (B k) 2 (fun _ => 1 / 2) g
+        (fun j => cosine_momentum_run alpha h eps sigma B W x0 n' (S k) (extend k s (g j)))
+  end.
+
+Lemma cosine_momentum_run_is_momentum_run d alpha h eps sigma B W x0 n :
+  0 <= sigma -> (forall k, 1 <= B k) -> forall k s,
+  momentum_run d alpha h eps (1 + sigma) B W cosine_gradF x0 (k + n) k s
+    (cosine_momentum_run alpha h eps sigma B W x0 n k s).
+Proof.
+  intros Hs HB. induction n as [|n IH]; intros k s; [simpl; lia|].
+  simpl. assert (HBk := HB k).
+  assert (Hnoise : 0 <= sigma / sqrt (B k) <= sigma).
+  { assert (Hr : 1 <= sqrt (B k)) by (rewrite <- sqrt_1; apply sqrt_le_1_alt; exact HBk).
+    split; [apply Rmult_le_pos; [exact Hs | left; apply Rinv_0_lt_compat; lra]|].
+    apply (Rmult_le_reg_r (sqrt (B k))); [lra|]. unfold Rdiv.
+    rewrite Rmult_assoc, Rinv_l by lra. nra. }
+  split; [reflexivity|]. split; [split; [intros; lra | simpl; lra]|]. split.
+  - intros i _. unfold mean, cosine_gradF. simpl. lra.
+  - intros j _. split.
+    + intros i _. assert (Hx := SIN_bound (x_seq alpha h eps B W x0 s k i)).
+      apply Rabs_le. destruct (Nat.eqb j 0); lra.
+    + rewrite Nat.add_succ_r. apply (IH (S k)).
+Qed.
+
+(** The momentum bound for it, with any [beta1] and any deterministic batches of at least one. *)
+Theorem cosine_momentum_bound :
+  forall (N : nat) (d : nat) (alpha h eps sigma beta1 : R) (B : nat -> R) (x0 : vec),
+  0 < h -> 0 < alpha -> 0 < eps -> 0 <= sigma -> 0 <= beta1 < 1 -> (forall k, 1 <= B k) ->
+  let W := average_weights beta1 in
+  let R' := 1 + sigma in
+  let zero := fun _ : nat => zero_vec in
+  E (cosine_momentum_run alpha h eps sigma B W x0 N 0 zero)
+    (fun w => weighted_gradients_momentum d alpha h eps B W cosine_gradF x0 N (gradients 0 zero w))
+  <= 2 * sqrt (eps + R' ^ 2)
+     * ((cosine_F d x0 - 0) / alpha
+        + INR d * (R' / 2 * constant_A h B W N + R' * constant_A' h B W N
+                   + 1 * alpha / 2 * constant_2 h B W N
+                   + 1 ^ 2 * alpha ^ 2 / (4 * R') * constant_3 h B W N * constant_2 h B W N)
+          * (ln (1 + R' ^ 2 / eps) + ln 2 * (sum N B / h))).
+Proof.
+  intros N d alpha h eps sigma beta1 B x0 Hh Ha He Hs Hb1 HB W R' zero.
+  apply adam_token_half_life_momentum_schedule; try assumption; unfold R'; try lra.
+  - apply cosine_gradient.
+  - intros x y. unfold norm_sq, cosine_gradF. replace (1 ^ 2) with 1 by ring. rewrite Rmult_1_l.
+    apply sum_le. intros i _. apply sin_lipschitz.
+  - apply cosine_nonneg.
+  - intros k. specialize (HB k). lra.
+  - intros n j _. apply average_weights_nonneg. exact Hb1.
+  - intros n. apply average_weights_sum. exact Hb1.
+  - apply (cosine_momentum_run_is_momentum_run d alpha h eps sigma B W x0 N Hs HB 0).
 Qed.

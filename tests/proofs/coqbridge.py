@@ -51,6 +51,8 @@ THEOREMS = {
     "adam_token_half_life_bias_corrected": "BiasCorrected",
     "adam_token_half_life_theta": "Sharp",
     "adam_token_half_life_sharp": "Sharp",
+    "adam_token_half_life_momentum": "Momentum",
+    "adam_token_half_life_momentum_schedule": "MomentumWeights",
 }
 
 
