@@ -174,7 +174,7 @@ Lemma step_young_past : forall (G P Q Rg absG absg c g s : R),
   0 <= G ^ 2 / (4 * Q) + Rg * s * g ^ 2 / P ^ 2 - absG * absg * c * Rg ^ 2 / (P * Q * (P + Q)).
 Proof.
   intros. replace (G ^ 2 / (4 * Q) + Rg * s * g ^ 2 / P ^ 2 - absG * absg * c * Rg ^ 2 / (P * Q * (P + Q)))
-    with ((Rg * s * g ^ 2 * (Q ^ 2 + Rg ^ 2 * s ^ 2 + Q * Rg * s) / (P ^ 2 * Q ^ 3)) * ((Q - Rg * s)) + ((- (1 / (4 * Q))) * ((absG ^ 2 - G ^ 2)) + ((- (Rg ^ 4 * s ^ 4 / (P ^ 2 * Q ^ 3))) * ((absg ^ 2 - g ^ 2)) + (((4 * P * absG * absg * Q ^ 2 * Rg ^ 2 + 4 * Q * absG * absg * P ^ 2 * Rg ^ 2) / (4 * P ^ 2 * Q ^ 3 * (P + Q))) * ((s ^ 2 - c)) + ((1 / Q) * ((absG / 2 - absg * Rg ^ 2 * s ^ 2 / (P * Q)) ^ 2) + (absG * absg * c * Rg ^ 2 / (Q ^ 2 * (P + Q)))))))) by identity.
+    with ((Rg * s * g ^ 2 * (Q ^ 2 + Rg ^ 2 * s ^ 2 + Q * Rg * s) / (P ^ 2 * Q ^ 3)) * ((Q - Rg * s)) + ((- (1 / (4 * Q))) * ((absG ^ 2 - G ^ 2)) + ((- (Rg ^ 4 * s ^ 4 / (P ^ 2 * Q ^ 3))) * ((absg ^ 2 - g ^ 2)) + (((4 * P * absG * absg * Q ^ 2 * Rg ^ 2 + 4 * Q * absG * absg * P ^ 2 * Rg ^ 2) / (4 * P ^ 2 * Q ^ 3 * (P + Q))) * ((s ^ 2 - c)) + ((1 / (4 * Q)) * ((absG - 2 * absg * Rg ^ 2 * s ^ 2 / (P * Q)) ^ 2) + (absG * absg * c * Rg ^ 2 / (Q ^ 2 * (P + Q)))))))) by identity.
   terms.
 Qed.
 
@@ -195,7 +195,7 @@ Lemma step_young_present : forall (G P Q Rg absG absg c g s : R),
   0 <= G ^ 2 / (4 * Q) + Rg * s * g ^ 2 / P ^ 2 - absG * absg * c * g ^ 2 / (P * Q * (P + Q)).
 Proof.
   intros. replace (G ^ 2 / (4 * Q) + Rg * s * g ^ 2 / P ^ 2 - absG * absg * c * g ^ 2 / (P * Q * (P + Q)))
-    with ((G ^ 2 / (4 * Q * Rg ^ 2)) * ((Rg ^ 2 - g ^ 2)) + ((c * Rg ^ 2 * g ^ 2 / (P ^ 4 * Q)) * ((P ^ 2 - c * g ^ 2)) + ((Rg * s * g ^ 2 / (P ^ 2 * Q)) * ((Q - Rg * s)) + ((- (absg ^ 2 / (4 * Q * Rg ^ 2))) * ((absG ^ 2 - G ^ 2)) + ((- (G ^ 2 / (4 * Q * Rg ^ 2))) * ((absg ^ 2 - g ^ 2)) + (((4 * P ^ 3 * Rg ^ 4 * g ^ 2 + 4 * Q * P ^ 2 * Rg ^ 4 * g ^ 2) / (4 * P ^ 4 * Q * Rg ^ 2 * (P + Q))) * ((s ^ 2 - c)) + ((1 / Q) * ((absG * absg / (2 * Rg) - Rg * c * g ^ 2 / P ^ 2) ^ 2) + (absG * absg * c * g ^ 2 / (P ^ 2 * (P + Q)))))))))) by identity.
+    with ((G ^ 2 / (4 * Q * Rg ^ 2)) * ((Rg ^ 2 - g ^ 2)) + ((c * Rg ^ 2 * g ^ 2 / (P ^ 4 * Q)) * ((P ^ 2 - c * g ^ 2)) + ((Rg * s * g ^ 2 / (P ^ 2 * Q)) * ((Q - Rg * s)) + ((- (absg ^ 2 / (4 * Q * Rg ^ 2))) * ((absG ^ 2 - G ^ 2)) + ((- (G ^ 2 / (4 * Q * Rg ^ 2))) * ((absg ^ 2 - g ^ 2)) + (((4 * P ^ 3 * Rg ^ 4 * g ^ 2 + 4 * Q * P ^ 2 * Rg ^ 4 * g ^ 2) / (4 * P ^ 4 * Q * Rg ^ 2 * (P + Q))) * ((s ^ 2 - c)) + ((1 / (4 * Q)) * ((absG * absg / Rg - 2 * Rg * c * g ^ 2 / P ^ 2) ^ 2) + (absG * absg * c * g ^ 2 / (P ^ 2 * (P + Q)))))))))) by identity.
   terms.
 Qed.
 
