@@ -1,18 +1,23 @@
-"""What the falsifier may vary for each theorem, and the planted false bounds that it must refute."""
+"""What the falsifier may vary for each theorem, and the planted false bounds that it must refute.
+
+The right-hand sides are the library's own: what is attacked is what ``evaluate`` returns. A planted bound is
+the library's at falsified constants, or a fraction of it.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from bstheory.errors import input_error
+from bstheory.errors import input_error, suggestion
 from bstheory.problems import cosine_sum, noisy_quadratic, pseudo_huber
 from bstheory.problems.problem import Problem
 from bstheory.simulation.engine import monte_carlo
-from bstheory.simulation.optimizers import SGD, Optimizer, RMSProp, Signum
+from bstheory.simulation.optimizers import SGD, Muon, Optimizer, RMSProp, Signum
 
 Array = np.ndarray
 Point = Mapping[str, Any]
@@ -117,7 +122,7 @@ def batch_schedule(point: Point) -> Array:
 BOUNDED = {"cosine_sum": cosine_sum, "pseudo_huber": pseudo_huber}
 
 
-def _adam_case(point: Point) -> Case:
+def _adam_case(point: Point, **settings: Any) -> Case:
     problem = BOUNDED[point["problem"]](
         int(point["dim"]), point["noise_scale"], point["x0"], noise_law=point["noise_law"]
     )
@@ -127,15 +132,16 @@ def _adam_case(point: Point) -> Case:
         eps=point["eps"],
         learning_rate_rule="sqrt_one_minus_beta2",
         weight="sqrt_one_minus_beta2",
+        **settings,
     )
-    constants = {name: problem.value(name) for name in ("L", "R", "Delta")}
+    constants = {name: problem.value(name) for name in ("L", "R", "Delta", "G_inf", "sigma")}
     constants |= {"d": problem.dim, "alpha": point["alpha"], "h": point["half_life"], "eps": point["eps"]}
     return Case(
         problem=problem,
         optimizer=optimizer,
         batch_size=batch_schedule(point),
         series="weighted_sq_gradient",
-        constants=constants,
+        constants=constants | {name: value for name, value in settings.items() if name == "v0"},
     )
 
 
@@ -160,6 +166,7 @@ QUADRATIC_SPACE: tuple[Axis | Choice, ...] = (
     Axis(name="rate_fraction", low=1e-3, high=0.99, log=True),
     *SCHEDULE_SPACE,
 )
+MOMENTUM_SPACE = (*QUADRATIC_SPACE, Axis(name="half_life1", low=0.5, high=1e3, log=True))
 
 
 def _quadratic(point: Point) -> Problem:
@@ -167,59 +174,147 @@ def _quadratic(point: Point) -> Problem:
     return noisy_quadratic(spectrum, point["noise_scale"], x0=point["x0"], noise_law=point["noise_law"])
 
 
-def _sgd_case(point: Point) -> Case:
+def _sgd_case(point: Point, *, limit: float, series: str) -> Case:
     problem = _quadratic(point)
-    rate = 2.0 / problem.value("L") * point["rate_fraction"]
+    rate = limit / problem.value("L") * point["rate_fraction"]
+    names = ("L", "mu", "Delta", "sigma_sq", "F_star")
     return Case(
         problem=problem,
         optimizer=SGD(learning_rate=rate),
         batch_size=batch_schedule(point),
-        series="weighted_sq_gradient",
-        constants={"eta": rate} | {name: problem.value(name) for name in ("L", "Delta", "sigma_sq")},
+        series=series,
+        constants={"eta": rate} | {name: problem.value(name) for name in names},
     )
-
-
-def sgd_bound(case: Case, *, noise: float = 1.0, noise_power: float = 1.0) -> float:
-    """Sum form of ``sgd_nonconvex_batch_schedule``: 2 Delta / (2 - L eta) + L sigma^2 / (2 - L eta) sum
-    eta^2/b.
-
-    ``noise`` and ``noise_power`` other than 1 falsify it.
-    """
-    c = case.constants
-    eta, gap = c["eta"], 2.0 - c["L"] * c["eta"]
-    total = float(np.sum(eta**2 / case.batch_size.astype(np.float64) ** noise_power))
-    return (2.0 * c["Delta"] + noise * c["L"] * c["sigma_sq"] * total) / gap
 
 
 def _sign_case(point: Point) -> Case:
     problem = _quadratic(point)
-    delta = point["rate_fraction"]
+    rate = point["rate_fraction"]
+    names = ("Delta", "L_1", "noise")
     return Case(
         problem=problem,
-        optimizer=Signum(learning_rate=delta, beta1=0.0, weight="one"),
+        optimizer=Signum(learning_rate=rate, beta1=0.0),
+        batch_size=batch_schedule(point),
+        series="weighted_l1_gradient",
+        constants={"delta": rate} | {name: problem.value(name) for name in names},
+    )
+
+
+def _lmo_case(point: Point) -> Case:
+    problem = _quadratic(point)
+    rate = point["rate_fraction"]
+    return Case(
+        problem=problem,
+        optimizer=Signum(learning_rate=rate, half_life1=point["half_life1"], start="gradient"),
         batch_size=batch_schedule(point),
         series="weighted_l1_gradient",
         constants={
-            "delta": delta,
+            "eta": rate,
+            "t1": point["half_life1"],
+            "L": problem.value("L_1"),
+            "rho": float(np.sqrt(problem.dim)),
+            "sigma_sq": problem.value("sigma_sq"),
             "Delta": problem.value("Delta"),
-            "L1": float(np.sum(problem.params["curvature"])),
-            "sigma1": float(np.sum(problem.params["noise"])),
         },
     )
 
 
-def sign_bound(case: Case, *, noise: float = 2.0) -> float:
-    """Sum form of ``sign_sgd_batch_schedule``: Delta/delta + K delta |L|_1 / 2 + 2 |sigma|_1 sum b^(-1/2)."""
-    c, b = case.constants, case.batch_size
-    smooth = len(b) * c["delta"] * c["L1"] / 2.0
-    return c["Delta"] / c["delta"] + smooth + noise * c["sigma1"] * float(np.sum(1.0 / np.sqrt(b)))
+def _muon_case(point: Point) -> Case:
+    # Two rows and dim columns; a Frobenius-smooth function is L r-smooth in the spectral norm, r the rank.
+    spectrum = np.geomspace(1.0, 1.0 / point["condition"], 2 * int(point["dim"]))
+    problem = noisy_quadratic(spectrum, point["noise_scale"], x0=point["x0"], noise_law=point["noise_law"])
+    rate, rank = point["rate_fraction"], min(2, int(point["dim"]))
+    return Case(
+        problem=problem,
+        optimizer=Muon(learning_rate=rate, half_life1=point["half_life1"], start="gradient", rows=2),
+        batch_size=batch_schedule(point),
+        series="weighted_nuclear_gradient",
+        constants={
+            "eta": rate,
+            "t1": point["half_life1"],
+            "L": rank * problem.value("L"),
+            "rho": float(np.sqrt(rank)),
+            "sigma_sq": problem.value("sigma_sq"),
+            "Delta": problem.value("Delta"),
+        },
+    )
 
 
-def _adam_bound(case: Case) -> float:
-    from bstheory.theory.library import get
+def library_bound(
+    slug: str, *, schedule: Callable[[Array], Array] = lambda b: b, **factors: float
+) -> Callable[[Case], float]:
+    """The right-hand side of a theorem; ``factors`` multiply constants, ``schedule`` alters the batches."""
 
-    bound = get("adam_token_half_life")
-    return float(bound.evaluate(constants=case.constants, schedule=case.batch_size).value)
+    def bound(case: Case) -> float:
+        from bstheory.theory.library import get
+
+        theorem = get(slug)
+        constants = {p.name: case.constants[p.name] for p in theorem.parameters if p.name in case.constants}
+        constants |= {name: factor * np.asarray(constants[name]) for name, factor in factors.items()}
+        return float(theorem.evaluate(constants=constants, schedule=schedule(case.batch_size)).value)
+
+    return bound
+
+
+def _claim(
+    slug: str, space: tuple[Axis | Choice, ...], build: Callable[[Point], Case], of: str = ""
+) -> Claim:
+    statement = "the right-hand side that the library evaluates" + (f", on {of}" if of else "")
+    return Claim(
+        slug=f"{slug}:{of}" if of else slug,
+        statement=statement,
+        space=space,
+        build=build,
+        bound=library_bound(slug),
+    )
+
+
+def _initial_case(point: Point) -> Case:
+    return _adam_case(point, v0=point["v0"])
+
+
+_ADAM = _claim("adam_token_half_life", ADAM_SPACE, _adam_case)
+_SGD = _claim(
+    "sgd_nonconvex_batch_schedule",
+    QUADRATIC_SPACE,
+    functools.partial(_sgd_case, limit=2.0, series="weighted_sq_gradient"),
+)
+_STRONG = _claim(
+    "sgd_strongly_convex", QUADRATIC_SPACE, functools.partial(_sgd_case, limit=1.0, series="loss")
+)
+_SIGN = _claim("sign_sgd_batch_schedule", QUADRATIC_SPACE, _sign_case)
+_LMO = _claim("lmo_token_half_life", MOMENTUM_SPACE, _lmo_case)
+
+CLAIMS: dict[str, Claim] = {
+    claim.slug: claim
+    for claim in (
+        _ADAM,
+        _claim(
+            "adam_token_half_life_bias_corrected",
+            ADAM_SPACE,
+            functools.partial(_adam_case, bias_correction="exact"),
+        ),
+        _claim(
+            "adam_token_half_life_initial",
+            (*ADAM_SPACE, Axis(name="v0", low=1e-4, high=1e3, log=True)),
+            _initial_case,
+        ),
+        _claim("adam_token_half_life_variance_aware", ADAM_SPACE, _adam_case),
+        _SGD,
+        _STRONG,
+        _SIGN,
+        _LMO,
+        _claim("lmo_token_half_life", MOMENTUM_SPACE, _muon_case, of="muon"),
+    )
+}
+
+
+def _plant(claim: Claim, name: str, statement: str, bound: Callable[[Case], float]) -> Claim:
+    return dataclasses.replace(claim, slug=f"{claim.slug}:{name}", statement=statement, bound=bound)
+
+
+def _fraction(claim: Claim, factor: float) -> Callable[[Case], float]:
+    return lambda case: factor * claim.bound(case)
 
 
 def _adam_without_noise_terms(case: Case) -> float:
@@ -227,48 +322,17 @@ def _adam_without_noise_terms(case: Case) -> float:
     return float(2.0 * np.sqrt(c["eps"] + c["R"] ** 2) * c["Delta"] / c["alpha"])
 
 
-_ADAM = Claim(
-    slug="adam_token_half_life",
-    statement="the right-hand side that the library evaluates",
-    space=ADAM_SPACE,
-    build=_adam_case,
-    bound=_adam_bound,
-)
-_SGD = Claim(
-    slug="sgd_nonconvex_batch_schedule",
-    statement="sum of eta |grad F|^2 at most (2 Delta + L sigma^2 sum eta^2/b) / (2 - L eta)",
-    space=QUADRATIC_SPACE,
-    build=_sgd_case,
-    bound=sgd_bound,
-)
-_SIGN = Claim(
-    slug="sign_sgd_batch_schedule",
-    statement="sum of |grad F|_1 at most Delta/delta + K delta |L|_1 / 2 + 2 |sigma|_1 sum b^(-1/2)",
-    space=QUADRATIC_SPACE,
-    build=_sign_case,
-    bound=sign_bound,
-)
-
-CLAIMS: dict[str, Claim] = {claim.slug: claim for claim in (_ADAM, _SGD, _SIGN)}
-
-
-def _plant(claim: Claim, name: str, statement: str, bound: Callable[[Case], float]) -> Claim:
-    return dataclasses.replace(claim, slug=f"{claim.slug}:{name}", statement=statement, bound=bound)
-
-
 PLANTED: tuple[Claim, ...] = (
-    _plant(
-        _ADAM, "thousandth", "the flagship's right-hand side / 1000", lambda case: _adam_bound(case) / 1000
-    ),
-    _plant(_ADAM, "quarter", "the flagship's right-hand side / 4", lambda case: _adam_bound(case) / 4),
+    _plant(_ADAM, "thousandth", "the flagship's right-hand side / 1000", _fraction(_ADAM, 1e-3)),
+    _plant(_ADAM, "quarter", "the flagship's right-hand side / 4", _fraction(_ADAM, 0.25)),
     _plant(_ADAM, "no_noise_terms", "the flagship without its logarithmic terms", _adam_without_noise_terms),
-    _plant(_SGD, "tenth_less", "the SGD bound times 0.9", lambda case: 0.9 * sgd_bound(case)),
+    _plant(_SGD, "tenth_less", "the SGD bound times 0.9", _fraction(_SGD, 0.9)),
+    _plant(_SGD, "half_noise", "the SGD bound at half the variance", library_bound(_SGD.slug, sigma_sq=0.5)),
+    _plant(_SGD, "squared_batch", "the SGD bound at 1/b^2", library_bound(_SGD.slug, schedule=np.square)),
+    _plant(_STRONG, "tenth_less", "the strongly convex bound times 0.9", _fraction(_STRONG, 0.9)),
+    _plant(_SIGN, "no_noise", "the sign bound without its noise term", library_bound(_SIGN.slug, noise=0.0)),
     _plant(
-        _SGD, "half_noise", "the SGD bound with half the variance", lambda case: sgd_bound(case, noise=0.5)
-    ),
-    _plant(_SGD, "squared_batch", "the SGD bound with 1/b^2", lambda case: sgd_bound(case, noise_power=2.0)),
-    _plant(
-        _SIGN, "no_noise", "the sign bound without its noise term", lambda case: sign_bound(case, noise=0.0)
+        _LMO, "no_noise", "the momentum bound without its noise term", library_bound(_LMO.slug, sigma_sq=0.0)
     ),
 )
 
@@ -284,6 +348,6 @@ def claim_for(slug: str) -> Claim:
         raise input_error(
             got=f"slug {slug!r}",
             rule=f"the falsifier can attack {', '.join(known)}",
-            do="choose one of these",
+            do=f"{suggestion(slug, known)}choose one of these",
         )
     return known[slug]

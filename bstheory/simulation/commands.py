@@ -215,24 +215,26 @@ def falsify(
         _emit({"outcomes": [o.document() for o in outcomes], "as_declared": good}, json)
     if json != "-":
         console = Console()
-        table = Table(title="measured / bound, worst instance found, on seeds that the search never saw")
-        for column in ("claim", "verdict", "ratio", "instances", "evidence", "witness"):
+        table = Table(title="measured / bound at the worst instance found, on fresh seeds")
+        for column in ("claim", "verdict", "ratio", "instances (tested)"):
             table.add_column(column, overflow="fold")
         for o in outcomes:
-            w = o.worst
-            point = " ".join(
-                f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in w.point.items()
-            )
-            evidence = f"wealth e^{w.log_wealth:.1f}, {w.num_seeds} seeds, level {o.alpha:g}"
-            table.add_row(
-                f"{o.slug}\n{o.statement}",
-                o.verdict.word,
-                f"{w.ratio:.4g} +- {w.ratio_se:.1g}",
-                f"{o.evaluated}, {o.candidates} tested",
-                evidence,
-                point,
-            )
+            ratio = f"{o.worst.ratio:.4g} +- {o.worst.ratio_se:.1g}"
+            table.add_row(o.slug, o.verdict.word, ratio, f"{o.evaluated} ({o.candidates})")
         console.print(table)
+        for o in outcomes:
+            w = o.worst
+            point = ", ".join(
+                f"{k}={v:.6g}" if isinstance(v, float) else f"{k}={v}" for k, v in w.point.items()
+            )
+            console.print(
+                f"{o.slug}: {o.statement}\n"
+                f"  witness: {point}\n"
+                f"  seeds {w.first_seed} to {w.first_seed + w.num_seeds - 1}: measured {w.measured:.6g}, "
+                f"bound {w.bound:.6g}, wealth e^{w.log_wealth:.2f}, level {o.alpha:g} over the search",
+                highlight=False,
+                soft_wrap=True,
+            )
         console.print("consistent: no violation found in this budget; it is not a proof.")
     return 0 if good else 1
 

@@ -26,6 +26,7 @@ from bstheory.simulation.sequential import Sequential, mean_at_most_one, share
 from bstheory.verdict import Verdict
 
 Array = np.ndarray
+EAGER_TESTS = 16  # tests spent during the search; each makes the next one stricter
 CONFIRMATION_SEEDS = 1 << 40  # exploration seeds lie below
 
 
@@ -54,7 +55,7 @@ class Attack:
         evaluated: instances simulated in the search.
         worst: the instance tested on fresh seeds with the largest ratio less two standard errors.
         candidates: how many instances were tested on fresh seeds.
-        explored_ratio: largest ratio less one standard error seen while searching (biased by the selection).
+        explored_ratio: largest ratio less two standard errors seen while searching (biased by the selection).
     """
 
     slug: str
@@ -122,16 +123,17 @@ def falsify(
         evaluated += 1
         point = claim.point(units)
         ratios = _ratios(claim, point, range(seeds))
-        # One standard error below the mean: otherwise the search climbs the noise of a few seeds.
+        # Two standard errors below the mean: otherwise the search climbs the noise of a few seeds.
         value = float(np.mean(ratios))
         if seeds > 1 and math.isfinite(value):
-            value -= float(np.std(ratios, ddof=1)) / math.sqrt(seeds)
+            value -= 2.0 * float(np.std(ratios, ddof=1)) / math.sqrt(seeds)
         seen[tuple(np.asarray(units, dtype=float))] = (value, point)
         best = max(best, value)
         if progress is not None:
             progress(evaluated, best)
         # Worth testing at once: above the bound, and more promising than what has failed its test already.
-        promising = value > 1.0 and all(value > 1.05 * witness.ratio for witness, _ in tested)
+        untested = all(value > 1.05 * witness.ratio for witness, _ in tested)
+        promising = value > 1.0 and untested and len(tested) < EAGER_TESTS
         if promising and confirm(point).rejected:
             raise _Found
         return -math.log(max(value, 1e-300)) if math.isfinite(value) else -700.0
