@@ -33,8 +33,7 @@ def cosine_sum(
     - ``G_inf`` = 1, an **upper** bound of |sin x_i|; hence the trivial bound d G_inf^2 = d on ||grad F||^2.
     - ``sigma_sq`` = d sigma^2, **exact**: E z_i^2 = 1 in each of d coordinates, for one sample; and
       E||g - grad F||^2 = sigma_sq / B for a batch of B.
-    - ``sigma``, per coordinate; ``L_1`` = d, the sum of the coordinates' smoothness, each 1 by the same
-      argument.
+    - ``sigma``, per coordinate.
     - E z_i = 0 makes the gradient unbiased.
     - ``Delta`` = F(x0) - 0.
 
@@ -116,7 +115,6 @@ def bounded_problem(
         "Delta": Constant(value=float(loss(start)), unit="loss", known="by construction"),
         "G_inf": Constant(value=1.0, unit="grad", known="proved"),
         "sigma": Constant(value=sigma, unit="grad*sqrt(samples)", known="by construction"),
-        "L_1": Constant(value=float(dim), unit="loss/param^2", known="proved"),
         "sigma_sq": Constant(value=dim * sigma**2, unit="grad^2*samples", known="by construction"),
         "noise": Constant(value=np.full(dim, sigma), unit="grad*sqrt(samples)", known="by construction"),
     }
