@@ -1,4 +1,9 @@
-"""One slug names a theorem's places: paper, module, test, experiment, page; this module finds them."""
+"""One slug names a theorem's places: paper, module, test, page, simulation, experiment; this module finds
+them.
+
+Module, test and page are required of every theorem; a paper page, a simulation in ``bstheory check`` and a
+folder of experiments are there for some.
+"""
 
 from __future__ import annotations
 
@@ -11,47 +16,65 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def links(slug: str, root: Path = ROOT) -> list[dict[str, Any]]:
-    """The places of one theorem, in order: paper pages, module, test, experiment, page, formal proof.
+    """The places of one theorem, in order.
 
     Args:
         slug: the theorem.
         root: the source tree; an installed package without one has the module only.
 
     Returns:
-        One dictionary for each place with ``part``, ``path`` (from ``root``), ``state`` in words, and ``ok``:
-        whether the place exists and, for derivation and experiment, the verdict is the declared one.
+        One dictionary for each place: ``part``, ``path`` (from ``root``), ``state`` in words, ``required``,
+        and
+        ``ok``: the place exists, or is not required, and no verdict there contradicts the declared one.
 
     Raises:
         InputError: no such theorem.
     """
+    from bstheory.check_plan import SIMULATIONS
     from bstheory.checking import check
     from bstheory.theory.library import get
 
     bound = get(slug)
     certificate = check(bound)
     found = [
-        _place("paper", root / "docs" / "papers" / f"{reference.key}.md", root)
+        _place("paper", root / "docs" / "papers" / f"{reference.key}.md", root, required=False)
         for reference in bound.references
     ]
     module = _place("module", root / "bstheory" / "theory" / "theorems" / f"{slug}.py", root)
     module["state"] += f"; derivation {certificate.verdict.word}"
     module["ok"] = module["ok"] and certificate.verdict.word == bound.declared
     found.append(module)
-    found.append(_place("test", root / "tests" / "theory" / "theorems" / f"test_{slug}.py", root))
-    experiment = _place("experiment", root / "experiments" / slug / "results.json", root)
-    if experiment["ok"]:
-        verdict = read_json(root / experiment["path"]).get("verdict", "without a verdict")
-        experiment["state"] += f"; {verdict}"
-    found.append(experiment)
+    found.append(_place("test", _test(slug, root / "tests" / "theory" / "theorems"), root))
     found.append(_place("page", root / "docs" / "theorems" / f"{slug}.md", root))
+    if slug in SIMULATIONS:
+        simulation = _place("simulation", root / "bstheory" / "check_plan.py", root)
+        names = ", ".join(item.name for item in SIMULATIONS[slug](quick=True))
+        found.append(simulation | {"state": f"bstheory check {slug}: {names}"})
+    experiment = _place("experiment", root / "experiments" / slug / "results.json", root, required=False)
+    if (root / experiment["path"]).exists():
+        experiment["state"] += f"; {read_json(root / experiment['path']).get('verdict', 'without a verdict')}"
+    found.append(experiment)
     return found
 
 
-def _place(part: str, path: Path, root: Path) -> dict[str, Any]:
-    ok = path.exists()
+def _place(part: str, path: Path, root: Path, *, required: bool = True) -> dict[str, Any]:
+    there = path.exists()
     return {
         "part": part,
         "path": str(path.relative_to(root)),
-        "state": "exists" if ok else "missing",
-        "ok": ok,
+        "state": "exists" if there else "missing" if required else "none",
+        "required": required,
+        "ok": there or not required,
     }
+
+
+def _test(slug: str, folder: Path) -> Path:
+    """``test_<slug>.py``; forms of one theorem may share ``test_<theorem>_forms.py`` instead, which names
+    them."""
+    own = folder / f"test_{slug}.py"
+    if not own.exists():
+        for shared in sorted(folder.glob("test_*_forms.py")):
+            stem = shared.stem.removeprefix("test_").removesuffix("_forms")
+            if slug.startswith(stem) and slug in shared.read_text():
+                return shared
+    return own

@@ -132,7 +132,7 @@ def _probe(folder: Path) -> None:
 
 
 class _watching:
-    """Progress bars on stderr; plain lines where stderr is not a terminal; nothing when quiet."""
+    """A bar for the whole check and one for its current part on stderr; plain lines where no terminal is."""
 
     def __init__(self, quiet: bool) -> None:
         from rich.console import Console
@@ -141,15 +141,16 @@ class _watching:
         self.quiet = quiet
         self.console = Console(stderr=True, highlight=False)
         self.bars = Progress(
-            TextColumn("{task.description:<36}"),
-            BarColumn(bar_width=30),
+            TextColumn("{task.description:<44}"),
+            BarColumn(bar_width=24),
             TextColumn("{task.percentage:>3.0f}%"),
             TimeElapsedColumn(),
             console=self.console,
             disable=quiet or not self.console.is_terminal,
         )
-        self.tasks: dict[int, Any] = {}
-        self.started: dict[int, float] = {}
+        self.whole = self.bars.add_task("check", total=1.0)
+        self.part = self.bars.add_task("", total=1.0)
+        self.number, self.started = 0, 0.0
 
     def __enter__(self) -> Callable[[int, int, str, float, list[Link]], None]:
         self.bars.start()
@@ -159,12 +160,15 @@ class _watching:
         self.bars.stop()
 
     def update(self, number: int, total: int, title: str, fraction: float, found: list[Link]) -> None:
-        if number not in self.tasks:
-            self.tasks[number] = self.bars.add_task(title, total=1.0)
-            self.started[number] = time.perf_counter()
-        self.bars.update(self.tasks[number], completed=fraction)
+        if number != self.number:
+            self.number, self.started = number, time.perf_counter()
+            self.bars.reset(self.part, description=f"  {title}"[:44])
+        self.bars.update(
+            self.whole, completed=(number - 1 + fraction) / total, description=f"{number} of {total} parts"
+        )
+        self.bars.update(self.part, completed=fraction)
         if found and not self.quiet and not self.console.is_terminal:
-            seconds = time.perf_counter() - self.started[number]
+            seconds = time.perf_counter() - self.started
             verdicts = ", ".join(dict.fromkeys(link.verdict.word for link in found))
             print(f"[{number}/{total}] {title}: {verdicts} ({seconds:.1f} s)", file=sys.stderr)
 

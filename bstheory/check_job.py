@@ -390,5 +390,5 @@ def _language_model(settings: Settings, folder: Path, studies: list[Run], progre
 
 def _declared(prediction: Any, quick: bool) -> tuple[Verdict, ...]:
     """With the two seeds of the quick study all but large effects stay undecided (Student quantile 12.7)."""
-    stated = Verdict.from_word(getattr(prediction, "declared", "consistent"))
-    return (stated, Verdict.UNDECIDED) if quick else (stated,)
+    stated = tuple(Verdict.from_word(word) for word in prediction.declared)
+    return tuple(dict.fromkeys((*stated, Verdict.UNDECIDED))) if quick else stated

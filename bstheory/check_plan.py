@@ -58,7 +58,7 @@ def _four(problem: Any, optimizer: Any, *, quick: bool) -> list[Simulation]:
                 problem=problem,
                 optimizer=optimizer,
                 batch_size=schedule.batch_sizes(num_tokens=tokens, last="partial"),
-                seeds=64 if quick else 256,
+                seeds=64 if quick else 128,
             )
         )
     return found
@@ -66,13 +66,14 @@ def _four(problem: Any, optimizer: Any, *, quick: bool) -> list[Simulation]:
 
 def tokens_of(quick: bool) -> int:
     """Tokens of each simulation of a bound."""
-    return 32_768 if quick else 131_072
+    return 32_768 if quick else 65_536
 
 
-def flagship_simulations(*, quick: bool) -> list[Simulation]:
+def flagship_simulations(*, quick: bool, **form: Any) -> list[Simulation]:
     """The flagship's algorithm on sum_i (1 - cos x_i) with two-point noise.
 
     The half-life is an eighth of the tokens, so the residual ln2 D/h is neither negligible nor dominant.
+    ``form`` changes the optimizer into that of another form of the theorem.
     """
     from bstheory import problems
     from bstheory.simulation import RMSProp
@@ -83,8 +84,19 @@ def flagship_simulations(*, quick: bool) -> list[Simulation]:
         eps=1e-2,
         learning_rate_rule="sqrt_one_minus_beta2",
         weight="sqrt_one_minus_beta2",
+        **form,
     )
     return _four(problems.cosine_sum(64, 1.0), optimizer, quick=quick)
+
+
+def bias_corrected_simulations(*, quick: bool) -> list[Simulation]:
+    """The flagship's algorithm with the exact bias correction, right under any schedule."""
+    return flagship_simulations(quick=quick, bias_correction="exact")
+
+
+def initial_simulations(*, quick: bool) -> list[Simulation]:
+    """The flagship's algorithm from v_0 = 1, a quarter of R^2."""
+    return flagship_simulations(quick=quick, v0=1.0)
 
 
 def sgd_simulations(*, quick: bool) -> list[Simulation]:
@@ -115,6 +127,9 @@ def sign_simulations(*, quick: bool) -> list[Simulation]:
 # Bounds that are confronted with simulations; a new one is one line.
 SIMULATIONS: dict[str, Callable[..., list[Simulation]]] = {
     FLAGSHIP: flagship_simulations,
+    f"{FLAGSHIP}_bias_corrected": bias_corrected_simulations,
+    f"{FLAGSHIP}_initial": initial_simulations,
+    f"{FLAGSHIP}_variance_aware": flagship_simulations,
     "sgd_nonconvex_batch_schedule": sgd_simulations,
     "sgd_strongly_convex": convex_simulations,
     "sign_sgd_batch_schedule": sign_simulations,

@@ -193,7 +193,7 @@ def chain(slug: Positional[str], *, json: str | None = None) -> int:
         emit({"slug": slug, "links": found}, json)
     if json != "-":
         for link in found:
-            print(f"{link['part']:<12}{link['path']:<58}{link['state']}")
+            print(f"{link['part']:<12}{link['path']:<60}{link['state']}")
     return 0 if all(link["ok"] for link in found) else 1
 
 

@@ -212,7 +212,7 @@ def test_quick_and_full_differ_in_sizes_only() -> None:
     quick, full = (check_plan.flagship_simulations(quick=q) for q in (True, False))
     assert [s.name for s in quick] == [s.name for s in full]
     assert {int(s.batch_size.sum()) for s in quick} == {32_768}
-    assert {int(s.batch_size.sum()) for s in full} == {131_072}
+    assert {int(s.batch_size.sum()) for s in full} == {65_536}
     assert all(f.seeds > q.seeds for q, f in zip(quick, full))
 
 

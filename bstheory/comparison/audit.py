@@ -16,6 +16,8 @@ from bstheory.verdict import Verdict
 HOLDS, FAILS, UNKNOWN = "holds", "fails", "unknown"
 # Laws of the batch-mean noise whose mean is zero by construction (bstheory.problems.noise).
 CENTERED_NOISE = ("none", "two_point", "gaussian")
+# Theorems' letters for what problems publish under another name.
+PUBLISHED_AS = {"sigma": "noise"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -89,7 +91,7 @@ def audit(bound: Bound, subject: Problem | Run) -> tuple[AuditItem, ...]:
         ['bounded_gradient']
     """
     case = Case.of(subject)
-    items = [_item(assumption, case) for assumption in bound.assumptions]
+    items = [_item(bound.slug, assumption, case) for assumption in bound.assumptions]
     if isinstance(subject, Run):
         items.append(_measured(bound, subject, case))
     return tuple(items)
@@ -111,8 +113,8 @@ def audit_verdict(items: tuple[AuditItem, ...]) -> tuple[Verdict | None, str]:
 Outcome = tuple[str, str]
 
 
-def _item(assumption: Assumption, case: Case) -> AuditItem:
-    check = _CHECKS.get(assumption.name)
+def _item(slug: str, assumption: Assumption, case: Case) -> AuditItem:
+    check = _FORMS.get((slug, assumption.name), _CHECKS.get(assumption.name))
     if check is not None:
         outcome, reason = check(case)
     elif assumption.constants:
@@ -124,6 +126,7 @@ def _item(assumption: Assumption, case: Case) -> AuditItem:
 
 def _published(case: Case, *names: str) -> Outcome:
     """The problem publishes the constants, and by a proof or by construction."""
+    names = tuple(PUBLISHED_AS.get(name, name) for name in names)
     missing = [name for name in names if name not in case.constants]
     if missing:
         return FAILS, f"problem {case.problem} publishes no {', '.join(missing)}"
@@ -199,7 +202,9 @@ def _measured(bound: Bound, run: Run, case: Case) -> AuditItem:
     if bound.quantity not in run.series:
         outcome, reason = FAILS, f"the run has no series {bound.quantity!r}; it has {', '.join(run.series)}"
     elif bound.quantity.startswith("weighted_"):
-        needed = _WEIGHTS.get(bound.slug, "learning_rate")
+        # The Adam forms weight step k by sqrt(1 - beta_k), all other theorems by the learning rate.
+        adam = bound.slug.startswith("adam_token_half_life")
+        needed = "sqrt_one_minus_beta2" if adam else "learning_rate"
         found = (case.algorithm or {}).get("weight")
         if found != needed:
             outcome, reason = FAILS, f"the series weights steps by {found!r}, the theorem by {needed!r}"
@@ -211,10 +216,6 @@ def _measured(bound: Bound, run: Run, case: Case) -> AuditItem:
 def _positive(value: Any) -> bool:
     return value is not None and value > 0
 
-
-# Weights w_k of the theorems whose left-hand side is sum_k w_k |grad F|^2; the others weight by the learning
-# rate.
-_WEIGHTS = {"adam_token_half_life": "sqrt_one_minus_beta2"}
 
 _CHECKS: dict[str, Callable[[Case], Outcome]] = {
     "bounded_gradient": _bounded_gradient,
@@ -229,5 +230,22 @@ _CHECKS: dict[str, Callable[[Case], Outcome]] = {
     "second_moment": _requires(name="adam", bias_correction="none", v0=0.0),
     "update": _requires(
         name="adam", beta1=0.0, eps_placement="inside", eps=_positive, weight_decay=lambda x: not x
+    ),
+}
+
+_BIAS_CORRECTED = "adam_token_half_life_bias_corrected"
+_INITIAL = "adam_token_half_life_initial"
+
+# Assumptions that mean something else in one theorem than under the same name elsewhere.
+_FORMS: dict[tuple[str, str], Callable[[Case], Outcome]] = {
+    (_BIAS_CORRECTED, "second_moment"): _requires(name="adam", v0=0.0),
+    (_BIAS_CORRECTED, "bias_factor"): _requires(bias_correction="exact"),
+    (_BIAS_CORRECTED, "first_batch"): _fixed_schedule,
+    (_INITIAL, "second_moment"): _requires(name="adam", bias_correction="none", v0=lambda x: x >= 0),
+    (_INITIAL, "range"): lambda case: _published(case, "R"),
+    (_INITIAL, "first_batch"): _fixed_schedule,
+    ("adam_token_half_life_unnormalised", "second_moment"): lambda case: (
+        FAILS,
+        "the run's algorithm has a normalised second moment",
     ),
 }

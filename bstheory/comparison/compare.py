@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bstheory.comparison.audit import AuditItem, audit, audit_verdict
+from bstheory.comparison.audit import PUBLISHED_AS, AuditItem, audit, audit_verdict
 from bstheory.comparison.limits import lower_limit, mean_limits
 from bstheory.errors import input_error
 from bstheory.run import Run
@@ -196,10 +196,11 @@ def constants_of(bound: Bound, run: Run) -> dict[str, Any]:
             found[name] = problem["dim"]
         elif algorithm.get(_FROM_ALGORITHM.get(name, "")) is not None:
             found[name] = algorithm[_FROM_ALGORITHM[name]]
-        elif name in problem["constants"]:
-            value = problem["constants"][name]["value"]
+        elif (published := PUBLISHED_AS.get(name, name)) in problem["constants"]:
+            value = problem["constants"][published]["value"]
             # A run writes a vector of equal entries as one number.
-            found[name] = np.broadcast_to(value, problem["dim"]) if name in _PER_COORDINATE else value
+            vector = published in _PER_COORDINATE
+            found[name] = np.broadcast_to(value, problem["dim"]) if vector else value
         elif parameter.default is None:
             raise input_error(
                 got=f"run {run.name!r} without {name}",

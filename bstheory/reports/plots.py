@@ -137,28 +137,28 @@ def plot_study(runs: Sequence[Run]) -> Figure:
     """Final validation loss over batch size for the arms of the tiny-LM study, every seed shown."""
     import matplotlib as mpl
 
+    half_life, fixed = ("adam_half_life", "adam_anchor"), ("adam_fixed", "adam_anchor")
     families = {
-        "Adam, half-life fixed in tokens": (
-            BLUE,
-            "-",
-            "o",
-            lambda n: n.startswith(("adam_half_life", "adam_anchor")),
-        ),
-        "Adam, beta2 fixed": (ORANGE, "--", "s", lambda n: n.startswith(("adam_fixed", "adam_anchor"))),
-        "plain SGD": (GREEN, ":", "^", lambda n: n.startswith("sgd")),
+        "Adam, half-life fixed in tokens": (BLUE, "-", "o", half_life, False),
+        "Adam, beta2 fixed": (ORANGE, "--", "s", fixed, False),
+        "half-life, twice the rate": (BLUE, "-.", "x", half_life, True),
+        "beta2 fixed, twice the rate": (ORANGE, ":", "+", fixed, True),
+        "plain SGD": (GREEN, ":", "^", ("sgd",), False),
     }
     with mpl.rc_context(STYLE):
-        drawn = figure(5.6, 3.6)
+        drawn = figure(6.2, 3.9)
         panel = drawn.subplots()
-        for label, (color, line, marker, belongs) in families.items():
-            chosen = sorted((r for r in runs if belongs(r.name)), key=lambda r: r.config["batch_size"])
+        for label, (color, line, marker, prefixes, doubled) in families.items():
+            chosen = [r for r in runs if r.name.startswith(prefixes) and r.name.endswith("_x2") == doubled]
+            chosen.sort(key=lambda r: r.config["batch_size"])
             if not chosen:
                 continue
             sizes = [run.config["batch_size"] for run in chosen]
             final = [np.asarray(run.series["validation_loss"])[:, -1] for run in chosen]
-            panel.plot(sizes, [values.mean() for values in final], line, color=color, label=label)
+            means = [values.mean() for values in final]
+            panel.plot(sizes, means, line, color=color, marker=marker, markersize=5, label=label)
             for size, values in zip(sizes, final):
-                panel.plot([size] * len(values), values, marker, color=color, markersize=4, alpha=0.7)
+                panel.plot([size] * len(values), values, marker, color=color, markersize=3.5, alpha=0.6)
         sizes = sorted({run.config["batch_size"] for run in runs})
         panel.set_xscale("log", base=2)
         panel.set_xticks(sizes, [str(size) for size in sizes])

@@ -86,9 +86,11 @@ def theorem_verdicts(run: Run) -> list[Comparison]:
             seen = compare(bound, run)
         except InputError:
             continue  # a constant that this run does not record
-        if seen.verdict is Verdict.INAPPLICABLE and "the run's algorithm has" in seen.reason:
-            continue
-        found.append(seen)
+        same_algorithm = any(item.reason.startswith("name = ") for item in seen.audit) and not any(
+            "the run's algorithm has" in item.reason for item in seen.audit
+        )
+        if same_algorithm or seen.verdict not in (Verdict.INAPPLICABLE, Verdict.UNDECIDED):
+            found.append(seen)
     return found
 
 

@@ -74,6 +74,8 @@ class Prediction:
         name: identifier. statement: what is claimed, in words. reason: why the theory says so. worse,
         better: each a mapping arm -> weight; the claim is that the weighted sum of final validation losses
             of ``worse`` minus that of ``better`` is above zero.
+        declared: verdicts that ``bstheory check`` accepts: what the recorded study found. Where its interval
+            contains zero, both ``undecided`` and ``consistent``, because another machine rounds differently.
     """
 
     name: str
@@ -81,6 +83,7 @@ class Prediction:
     reason: str
     worse: Mapping[str, float]
     better: Mapping[str, float]
+    declared: tuple[str, ...] = ("consistent",)
 
     @property
     def arms(self) -> set[str]:
@@ -122,6 +125,7 @@ PREDICTIONS = (
         reason="at beta2 = 0.95 the second moment averages 1/64 of the tokens it averages at the anchor",
         worse={"adam_fixed_1": 1},
         better={"adam_half_life_1": 1},
+        declared=("undecided", "consistent"),
     ),
     Prediction(
         name="gain_shrinks_1_to_4",
@@ -129,6 +133,7 @@ PREDICTIONS = (
         reason="at batch size 4 the fixed-beta2 average is four times longer in tokens",
         worse={"adam_fixed_1": 1, "adam_half_life_4": 1},
         better={"adam_half_life_1": 1, "adam_fixed_4": 1},
+        declared=("undecided", "consistent"),
     ),
     Prediction(
         name="gain_shrinks_1_to_16",
@@ -136,6 +141,7 @@ PREDICTIONS = (
         reason="towards the anchor the two rules become the same optimizer",
         worse={"adam_fixed_1": 1, "adam_half_life_16": 1},
         better={"adam_half_life_1": 1, "adam_fixed_16": 1},
+        declared=("undecided", "consistent"),
     ),
     Prediction(
         name="gain_at_1_doubled_rate",
@@ -150,6 +156,7 @@ PREDICTIONS = (
         reason="towards the anchor the two rules become the same optimizer, at any learning rate",
         worse={"adam_fixed_1_x2": 1, "adam_half_life_16_x2": 1},
         better={"adam_half_life_1_x2": 1, "adam_fixed_16_x2": 1},
+        declared=("undecided", "consistent"),
     ),
     Prediction(
         name="small_batch_wins",
