@@ -221,10 +221,13 @@ def test_what_is_watched_and_returned(tmp_path) -> None:
     result = run_check(
         Settings(slugs=("nqm_heavy_ball",), quick=True), tmp_path, lambda *event: seen.append(event)
     )
-    (link,) = result.links
-    assert link.part == "exact recursion" and link.slug == "nqm_heavy_ball"
-    fractions = [event[3] for event in seen]
-    assert fractions == sorted(fractions) and fractions[-1] == 1.0 and seen[-1][4] == [link]
+    derived, compared = result.links
+    assert derived.part == "derivation" and derived.verdict.word == "proved"
+    assert compared.part == "exact recursion" and compared.slug == "nqm_heavy_ball"
+    for number, link in ((1, derived), (2, compared)):
+        events = [event for event in seen if event[0] == number]
+        fractions = [event[3] for event in events]
+        assert fractions == sorted(fractions) and fractions[-1] == 1.0 and events[-1][4] == [link]
 
 
 def test_the_altered_document_differs_in_one_multiplier() -> None:
