@@ -11,6 +11,7 @@ from typing import Any
 
 _LAZY = {
     "simulate": "runs",
+    "simulate_rule": "closed_loop",
     "monte_carlo": "engine",
     "Paths": "engine",
     "Optimizer": "optimizers",

@@ -343,9 +343,46 @@ def coefficients(
             rule="each step takes a whole number of at least 1 sample",
             do="correct the schedule",
         )
+    columns = _columns(optimizer, batch_size, first=0 if first_step == 0 else None)
+    logs = list(carried)
+    for which in (1, 2):
+        correction, logs[which - 1] = _correction(
+            columns[f"beta{which}"], optimizer.corrected, first_step, carried[which - 1]
+        )
+        columns[f"correct{which}"] = correction
+    return np.stack([columns[name] for name in COLUMNS], axis=1), (logs[0], logs[1])
+
+
+def coefficients_across(
+    optimizer: Optimizer, batch_size: Array, *, step: int, carried: Array
+) -> tuple[Array, Array]:
+    """The same table for one step of S paths, each with its own batch size and history.
+
+    Args:
+        batch_size: integer samples of this step, [S]. step: steps already taken, the same for all.
+        carried: ``(log prod beta1, log prod beta2)`` of each path, [2, S].
+
+    Returns:
+        ``(table [S, len(COLUMNS)], carried [2, S])``.
+    """
+    columns = _columns(optimizer, np.asarray(batch_size), first=slice(None) if step == 0 else None)
+    after = np.array(carried)
+    for which in (1, 2):
+        beta = columns[f"beta{which}"]
+        with np.errstate(divide="ignore"):
+            log_beta = np.log(beta)
+        after[which - 1] += log_beta
+        exponent = (step + 1.0) * log_beta if optimizer.corrected == "stock" else after[which - 1]
+        plain = optimizer.corrected == "none"
+        columns[f"correct{which}"] = np.ones_like(beta) if plain else 1.0 / -np.expm1(exponent)
+    return np.stack([columns[name] for name in COLUMNS], axis=1), after
+
+
+def _columns(optimizer: Optimizer, batch_size: Array, *, first: int | slice | None) -> dict[str, Array]:
+    """Columns that depend on the present batch size only; ``first`` selects the entries of the first step."""
     columns = optimizer.betas(batch_size)
-    if first_step == 0 and getattr(optimizer, "start", "zero") == "gradient":
-        columns["beta1"][:1], columns["gain1"][:1] = 0.0, 1.0
+    if first is not None and getattr(optimizer, "start", "zero") == "gradient":
+        columns["beta1"][first], columns["gain1"][first] = 0.0, 1.0
     rate = np.full(len(batch_size), float(optimizer.learning_rate))
     if optimizer.learning_rate_rule == "sqrt_one_minus_beta2":
         rate = rate * np.sqrt(columns["gain2"])
@@ -366,13 +403,7 @@ def coefficients(
         "weight": weight,
         "batch_size": np.asarray(batch_size, dtype=np.float64),
     }
-    logs = list(carried)
-    for which in (1, 2):
-        correction, logs[which - 1] = _correction(
-            columns[f"beta{which}"], optimizer.corrected, first_step, carried[which - 1]
-        )
-        columns[f"correct{which}"] = correction
-    return np.stack([columns[name] for name in COLUMNS], axis=1), (logs[0], logs[1])
+    return columns
 
 
 def _correction(beta: Array, kind: str, first_step: int, carried: float) -> tuple[Array, float]:
