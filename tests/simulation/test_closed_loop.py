@@ -52,17 +52,25 @@ def test_published_rule_settles_near_its_fixed_point_and_the_debiased_at_the_noi
     noise_scale = 400.0 / signal
     free = {"shrink": True, "maximum": 8192, "multiple": groups, "initial": 64, "smoothing": 0.95}
     run = simulate_rule(
-        problem, SGD(learning_rate=1e-9), rule=ddp_norm(eta=eta, scaling="published", **free), groups=groups,
-        tokens=60_000, seeds=4,
-    )  # fmt: skip
+        problem,
+        SGD(learning_rate=1e-9),
+        rule=ddp_norm(eta=eta, scaling="published", **free),
+        groups=groups,
+        tokens=60_000,
+        seeds=4,
+    )
     settled = run.series["batch_size"][:, 32:].mean()
     assert settled == pytest.approx(
         published_fixed_point(noise_scale=noise_scale, eta=eta, workers=groups), rel=0.15
     )
     unbiased = simulate_rule(
-        problem, SGD(learning_rate=1e-9), rule=ddp_norm(eta=1.0, scaling="unbiased", signal_floor=0.01, **free),
-        groups=groups, tokens=60_000, seeds=4,
-    )  # fmt: skip
+        problem,
+        SGD(learning_rate=1e-9),
+        rule=ddp_norm(eta=1.0, scaling="unbiased", signal_floor=0.01, **free),
+        groups=groups,
+        tokens=60_000,
+        seeds=4,
+    )
     assert unbiased.series["batch_size"][:, 32:].mean() == pytest.approx(noise_scale, rel=0.2)
 
 
