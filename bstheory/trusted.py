@@ -49,6 +49,11 @@ TRUSTED: dict[str, TrustedFact] = {
         "Gaussian integrals",
     ),
     "markov": TrustedFact("P(X >= x) <= E X/x for X >= 0, x > 0", "Markov's inequality"),
+    "trace_root": TrustedFact(
+        "tr X^(1/2) <= (tr A^(-1/2) X + tr A^(1/2))/2 for X >= 0, A > 0, from "
+        "0 <= tr (X^(1/2) - A^(1/2)) A^(-1/2) (X^(1/2) - A^(1/2))",
+        "cyclic trace, a square",
+    ),
     "log_power_of_two": TrustedFact("ln 2^x = x ln 2", "logarithm"),
     "power_product": TrustedFact("2^(x + y) = 2^x 2^y", "powers"),
     "power_monotone": TrustedFact("x >= y implies 2^x >= 2^y", "powers"),
