@@ -200,7 +200,7 @@ class TokenRows:
             digest.update(str(len(array)).encode())
             step = max(1, len(array) // 32)
             for start in range(0, len(array), step):
-                digest.update(np.ascontiguousarray(array[start : start + 1024]).astype("<u2").tobytes())
+                digest.update(np.ascontiguousarray(array[start : start + 1024]).astype("<i4").tobytes())
         return digest.hexdigest()
 
 

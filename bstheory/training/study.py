@@ -29,7 +29,7 @@ import statistics
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,8 +40,8 @@ from bstheory.models.configs import model_config
 from bstheory.problems.corpus import Corpus, load_corpus
 from bstheory.problems.tiny_lm import UNIFORM_LOSS, row_count, rows, tiny_model, validation_loss
 from bstheory.run import Run, config_hash
+from bstheory.training.predictions import Finding, Prediction, judge_contrast
 from bstheory.training.rows import permuted_rows
-from bstheory.verdict import Verdict
 
 MODEL = "tiny_study"
 CONTEXT = 32
@@ -52,7 +52,6 @@ BETA1 = 0.9
 EPS = 1e-8
 WARMUP = 0.05  # fraction of the tokens over which the learning rate rises linearly; then cosine to zero
 VALIDATION_ROWS = 256
-LEVEL = 0.95
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,38 +63,6 @@ class Arm:
     batch_size: int
     learning_rate: float
     beta2: float | None = None
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Prediction:
-    """An ordering stated before any run: mean over seeds of ``worse - better`` is positive.
-
-    Attributes:
-        name: identifier. statement: what is claimed, in words. reason: why the theory says so. worse,
-        better: each a mapping arm -> weight; the claim is that the weighted sum of final validation losses
-            of ``worse`` minus that of ``better`` is above zero.
-        declared: verdicts that ``bstheory check`` accepts: what the recorded study found. Where its interval
-            contains zero, both ``undecided`` and ``consistent``, because another machine rounds differently.
-    """
-
-    name: str
-    statement: str
-    reason: str
-    worse: Mapping[str, float]
-    better: Mapping[str, float]
-    declared: tuple[str, ...] = ("consistent",)
-
-    @property
-    def arms(self) -> set[str]:
-        return {*self.worse, *self.better}
-
-
-class Finding(NamedTuple):
-    """A prediction, what the runs say of it, and the numbers behind that."""
-
-    prediction: Prediction
-    verdict: Verdict
-    numbers: dict[str, Any]
 
 
 def half_life_beta2(batch_size: int) -> float:
@@ -449,47 +416,15 @@ def tiny_lm_study(
 def judge_study(runs: Sequence[Run], predictions: Sequence[Prediction] | None = None) -> list[Finding]:
     """Confront the predictions with the final validation losses, paired seed by seed.
 
-    The effect is the mean over seeds of (worse - better). With its two-sided Student interval at 95 %:
-    ``consistent`` if the interval lies above zero, ``refuted`` if it lies below zero, ``undecided`` if it
-    contains zero, if there are fewer than two seeds, or if an arm diverged.
+    See :func:`bstheory.training.predictions.judge_contrast` for the rule.
 
     Args:
         runs: the study's runs.
         predictions: those to judge; default all that these arms can judge.
     """
-    from scipy.stats import t as student
-
-    final = {run.name: np.asarray(run.series["validation_loss"])[:, -1] for run in runs}
+    final = {
+        run.name: {s: float(x) for s, x in zip(run.seeds, np.asarray(run.series["validation_loss"])[:, -1])}
+        for run in runs
+    }
     chosen = [p for p in PREDICTIONS if p.arms <= set(final)] if predictions is None else predictions
-    findings = []
-    for prediction in chosen:
-        if missing := prediction.arms - set(final):
-            raise input_error(
-                got=f"runs of {sorted(final)}",
-                rule=f"prediction {prediction.name!r} also needs {sorted(missing)}",
-                do="train those arms, or judge other predictions",
-            )
-        effect = sum(w * final[a] for a, w in prediction.worse.items()) - sum(
-            w * final[a] for a, w in prediction.better.items()
-        )
-        diverged = sorted(a for a in prediction.arms if not np.isfinite(final[a]).all())
-        numbers: dict[str, Any] = {
-            "losses": {a: [float(x) for x in final[a]] for a in sorted(prediction.arms) if a not in diverged},
-            "seeds": len(effect),
-            "level": LEVEL,
-        }
-        if diverged or len(effect) < 2:
-            numbers["why"] = f"diverged: {', '.join(diverged)}" if diverged else "needs two seeds or more"
-            findings.append(Finding(prediction, Verdict.UNDECIDED, numbers))
-            continue
-        mean, error = float(effect.mean()), float(effect.std(ddof=1) / math.sqrt(len(effect)))
-        margin = float(student.ppf(0.5 + LEVEL / 2, len(effect) - 1)) * error
-        numbers |= {"effect": mean, "interval": [mean - margin, mean + margin]}
-        if mean - margin > 0:
-            verdict = Verdict.CONSISTENT
-        elif mean + margin < 0:
-            verdict = Verdict.REFUTED
-        else:
-            verdict = Verdict.UNDECIDED
-        findings.append(Finding(prediction, verdict, numbers))
-    return findings
+    return [judge_contrast(prediction, final) for prediction in chosen]

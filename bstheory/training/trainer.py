@@ -72,6 +72,8 @@ class Trainer:
         resume: continue from the newest complete checkpoint in ``folder``.
         branch_from: start from the weights and averages of another run's checkpoint, under this
             configuration (for branching at another batch size).
+        model: train this one (``model(tokens, targets)`` is the mean loss) instead of building the
+            configuration's, whose sizes then only describe it.
         provenance: more facts for ``Run.config`` (the data's name and fingerprint).
 
     Raises:
@@ -90,7 +92,9 @@ class Trainer:
         resume: bool = False,
         branch_from: Path | str | None = None,
         provenance: dict[str, Any] | None = None,
+        model: nn.Module | None = None,
     ) -> None:
+        self.given_model = model
         self.config, self.data, self.here = config, data, here
         self.folder = None if folder is None else Path(folder)
         self.provenance = {"data": data.fingerprint(), **(provenance or {})}
@@ -116,6 +120,7 @@ class Trainer:
             max_micro_batch_size=(largest or DEFAULT_MICRO_BATCH) if micro is None else None,
             last=config.last_batch,
         )
+        self._check_memory()
         self.model = self._build_model()
         trainable = wrap(self.model, here, parallel=config.parallel, precision=config.precision)
         self.optimizer = build_optimizer(trainable, config.optimizer, seed=config.seed * 65536 + here.rank)
@@ -133,9 +138,28 @@ class Trainer:
             load_checkpoint(branch_from, model=self.wrapped, optimizer=self.optimizer)
         self._open_folder(resume)
 
-    def _build_model(self) -> GPT:
+    def _check_memory(self) -> None:
+        """Refuse a micro-batch that cannot fit on this GPU before anything is allocated."""
+        if self.here.device.type != "cuda" or self.config.compile or self.given_model is not None:
+            return  # the estimate is for eager mode, and compiled steps keep less
+        from bstheory.training.memory import check_fits
+
+        plan = self.scheduler.plan()
+        check_fits(
+            self.config.model,
+            optimizer=self.config.optimizer,
+            precision=self.config.precision,
+            micro_batch_size=plan.micro_batch_size if plan else 1,
+            seq_len=self.config.length,
+            shards=self.here.size if self.config.parallel == "fsdp" else 1,
+            available=torch.cuda.get_device_properties(self.here.device).total_memory,
+        )
+
+    def _build_model(self) -> nn.Module:
         config = self.config
-        model = GPT(config.model, generator=torch.Generator().manual_seed(config.seed))
+        model = self.given_model
+        if model is None:
+            model = GPT(config.model, generator=torch.Generator().manual_seed(config.seed))
         dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
         return model.to(device=self.here.device, dtype=dtype)
 
@@ -193,7 +217,7 @@ class Trainer:
         saved_at = self.scheduler.position.tokens
         with self._signals():
             while (plan := self.scheduler.plan()) is not None:
-                pending.append(self._step(plan))
+                pending.append(self.train_step(plan))
                 tokens = self.scheduler.position.tokens
                 over = stop_after_seconds is not None and time.perf_counter() - start > stop_after_seconds
                 leaving = self.here.any(self.stop_requested or over) if self._may_stop else False
@@ -225,7 +249,8 @@ class Trainer:
             raise Interrupted
         return run
 
-    def _step(self, plan: BatchPlan) -> tuple[BatchPlan, float, Tensor, Tensor | None, Any]:
+    def train_step(self, plan: BatchPlan) -> tuple[BatchPlan, float, Tensor, Tensor | None, Any]:
+        """One optimizer step; what it left (loss and norm still on the device) is for ``_record``."""
         config = self.config
         rate = float(config.learning_rate(self.scheduler.position.clock(config.learning_rate.unit)))
         self.optimizer.set_learning_rate(rate)
@@ -360,6 +385,8 @@ class Trainer:
                 "world_size": self.here.size,
                 "device": device_name(self.here.device),
                 "tokens_per_second": tokens / seconds if seconds else None,
+                "peak_bytes": torch.cuda.max_memory_allocated() if self.here.device.type == "cuda" else None,
+                **_noise_scales(series),
             },
         )
 
@@ -408,6 +435,20 @@ class Trainer:
         finally:
             for number, handler in old.items():
                 signal.signal(number, handler)
+
+
+def _noise_scales(series: dict[str, np.ndarray]) -> dict[str, float]:
+    """Mean noise over mean signal in the first and the last third of the records, in sequences."""
+    if "noise" not in series or series["noise"].shape[1] < 3:
+        return {}
+    third = series["noise"].shape[1] // 3
+    parts = {"noise_scale_first": slice(None, third), "noise_scale_last": slice(-third, None)}
+    found = {}
+    for name, part in parts.items():
+        noise, signal = (np.nanmean(series[key][0, part]) for key in ("noise", "signal"))
+        if signal > 0:
+            found[name] = float(noise / signal)
+    return found
 
 
 def _line(record: Record) -> dict[str, float]:

@@ -23,7 +23,7 @@ def main(shards: str, folder: str, out: str, changes: str) -> None:
         trainer = build(small_config(**options), Path(shards), here, folder=folder, resume=True)
         if stop_at is not None:
             while trainer.scheduler.position.step < stop_at:
-                trainer._log(trainer._record([trainer._step(trainer.scheduler.plan())]))
+                trainer._log(trainer._record([trainer.train_step(trainer.scheduler.plan())]))
             trainer.save()
         run = trainer.run() if stop_at is None else trainer.result()
         if here.main:

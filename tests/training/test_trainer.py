@@ -117,7 +117,7 @@ def test_resume_is_bit_exact_across_a_batch_size_change(
     first.run(stop_after_seconds=0.0)  # one step, then stop and save
     middle = build(config, shards, here, folder=tmp_path, resume=True)
     while middle.scheduler.position.step < 30:
-        middle._log(middle._record([middle._step(middle.scheduler.plan())]))  # to just before the change
+        middle._log(middle._record([middle.train_step(middle.scheduler.plan())]))  # to just before the change
     middle.save()
     last = build(config, shards, here, folder=tmp_path, resume=True)
     assert last.scheduler.position.step == 30

@@ -1,0 +1,275 @@
+"""Bytes of a training step before it is run: weights, gradients, optimizer state, activations.
+
+Weights, gradients and state follow from the parameter shapes (built on the meta device). Activations are
+*counted*: one and two layers of the real width run once on the CPU for a few tokens while autograd reports
+every tensor it keeps, and the count, linear in layers and tokens because attention keeps no T x T matrix, is
+extrapolated. The logits are added as what the loss keeps and needs at its peak. Valid for eager mode;
+``torch.compile`` keeps less.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+
+import torch
+from torch import Tensor
+
+from bstheory.errors import input_error
+from bstheory.models.configs import GPTConfig
+from bstheory.models.gpt import GPT
+from bstheory.training.config import PRECISIONS
+from bstheory.training.optimizers import OptimizerConfig
+
+FLOAT32 = 4
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MemoryEstimate:
+    """Bytes on one device at the peak of a step.
+
+    Attributes:
+        weights: parameters, and under autocast the bfloat16 copies of the matrices.
+        gradients: all at once, or the largest one where updates happen in the backward pass.
+        state: of the optimizer.
+        activations: kept by autograd inside the blocks and around them, without the logits.
+        logits: what the loss keeps and needs at its peak: log-probabilities, their gradient and the gradient
+            of
+            the logits, all float32, and the logits themselves in the compute precision.
+        temporary: float32 copies of the largest weight in an update of low-precision weights.
+    """
+
+    weights: int
+    gradients: int
+    state: int
+    activations: int
+    logits: int
+    temporary: int
+
+    @property
+    def peak(self) -> int:
+        """The larger of two moments: the loss (activations and logits alive, gradients not yet), or the end
+        of the backward pass (gradients alive, activations gone) with the optimizer's temporaries."""
+        persistent = self.weights + self.state
+        return persistent + max(self.activations + self.logits, self.gradients + self.temporary)
+
+    @property
+    def accumulation_peak(self) -> int:
+        """The peak when gradients of earlier micro-batches are alive during the forward pass."""
+        return self.weights + self.state + self.gradients + self.activations + self.logits
+
+
+def _shapes(model: GPTConfig) -> list[tuple[str, tuple[int, ...]]]:
+    with torch.device("meta"):
+        return [(name, tuple(p.shape)) for name, p in GPT(model).named_parameters()]
+
+
+def _numel(shape: tuple[int, ...]) -> int:
+    return functools.reduce(lambda a, b: a * b, shape, 1)
+
+
+def state_bytes(model: GPTConfig, optimizer: OptimizerConfig, *, min_factored: int = 128) -> int:
+    """Bytes of optimizer state, float32: two moments for AdamW, one for momentum, factors for Adafactor."""
+    return state_of_shapes(_shapes(model), optimizer, min_factored=min_factored)
+
+
+def state_of_shapes(
+    shapes: list[tuple[str, tuple[int, ...]]], optimizer: OptimizerConfig, *, min_factored: int = 128
+) -> int:
+    """The same for any list of (name, shape); names matter for muon only."""
+    total = 0
+    momentum = optimizer.beta1 > 0 or optimizer.beta1_half_life is not None
+    for name, shape in shapes:
+        numel = _numel(shape)
+        if optimizer.name == "adamw":
+            total += 2 * numel
+        elif optimizer.name == "muon":
+            inside = ".blocks." in f".{name}" and len(shape) == 2
+            total += numel if inside else 2 * numel
+        elif optimizer.name == "adafactor":
+            factored = len(shape) == 2 and min(shape) >= min_factored
+            total += sum(shape) if factored else numel
+        elif optimizer.name in ("sgd", "signum"):
+            total += numel if momentum else 0
+    return total * FLOAT32
+
+
+def _saved_bytes(config: GPTConfig, tokens: int, precision: str) -> int:
+    """Bytes of distinct storages that autograd keeps in one forward pass, weights left out."""
+    model = GPT(config, generator=torch.Generator().manual_seed(0))
+    if precision == "bfloat16":
+        model = model.to(torch.bfloat16)
+    owned = {t.untyped_storage().data_ptr() for t in [*model.parameters(), *model.buffers()]}
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in owned and tensor.dtype.is_floating_point:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    x = torch.zeros(1, tokens, dtype=torch.int64)
+    autocast = precision == "bfloat16_autocast"
+    context = (
+        torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False)
+        if autocast
+        else contextlib.nullcontext()
+    )
+    weight_copies = 0
+    if autocast:  # counted with the weights, not here: one per matrix
+        weight_copies = 2 * sum(
+            p.numel() for n, p in model.named_parameters() if p.dim() == 2 and "positions" not in n
+        )
+        weight_copies -= 0 if config.tied else 2 * model.embedding.weight.numel()
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t), context:
+        logits = model(x)  # kept alive, so that no storage address is used twice
+    total = sum(kept.values())
+    del logits
+    return total - weight_copies
+
+
+@functools.lru_cache(maxsize=64)
+def _per_token(config: GPTConfig, precision: str) -> tuple[float, float]:
+    """(bytes per token of one layer, bytes per token outside the layers), counted on few tokens.
+
+    The vocabulary does not matter for what is kept before the logits, so a small one is used.
+    """
+    tokens = min(32, config.context)
+    small = dataclasses.replace(config, vocab_size=min(config.vocab_size, 256))
+    one = _saved_bytes(dataclasses.replace(small, layers=1), tokens, precision)
+    two = _saved_bytes(dataclasses.replace(small, layers=2), tokens, precision)
+    layer = (two - one) / tokens
+    return layer, one / tokens - layer
+
+
+def activation_bytes(config: GPTConfig, *, micro_batch_size: int, seq_len: int, precision: str) -> int:
+    """Bytes that autograd keeps for one micro-batch, without the logits."""
+    layer, outside = _per_token(config, precision)
+    return round(micro_batch_size * seq_len * (config.layers * layer + outside))
+
+
+def estimate_memory(
+    model: GPTConfig,
+    *,
+    optimizer: OptimizerConfig,
+    precision: str = "float32",
+    micro_batch_size: int,
+    seq_len: int | None = None,
+    shards: int = 1,
+) -> MemoryEstimate:
+    """Bytes of one training step on one device.
+
+    Args:
+        model: the decoder.
+        optimizer: its state and whether it updates in the backward pass.
+        precision: one of ``PRECISIONS``.
+        micro_batch_size: sequences per forward pass.
+        seq_len: tokens per sequence; default the context.
+        shards: devices that FSDP divides weights, gradients and state over (activations are per device).
+
+    Raises:
+        InputError: an unknown precision or a non-positive size.
+    """
+    if precision not in PRECISIONS:
+        raise input_error(
+            got=f"precision={precision!r}", rule=f"it is one of {', '.join(PRECISIONS)}", do="choose one"
+        )
+    if micro_batch_size < 1 or shards < 1:
+        raise input_error(
+            got=f"micro_batch_size={micro_batch_size}, shards={shards}",
+            rule="both are at least 1",
+            do="correct it",
+        )
+    length = seq_len or model.context
+    shapes = _shapes(model)
+    width = 2 if precision == "bfloat16" else FLOAT32
+    compute = FLOAT32 if precision == "float32" else 2
+    numel = sum(_numel(shape) for _, shape in shapes)
+    largest = max(_numel(shape) for _, shape in shapes)
+    copies = 0
+    if precision == "bfloat16_autocast":
+        copies = 2 * sum(
+            _numel(s)
+            for n, s in shapes
+            if len(s) == 2 and "positions" not in n and (model.tied or "embedding" not in n)
+        )
+    lean = (
+        precision == "bfloat16"
+        or optimizer.in_backward
+        or optimizer.name in ("adafactor", "sign_sgd", "signum")
+    )
+    logits = micro_batch_size * length * model.vocab_size
+    return MemoryEstimate(
+        weights=(numel * width + copies) // shards,
+        gradients=(largest if optimizer.in_backward else numel)
+        * width
+        // (1 if optimizer.in_backward else shards),
+        state=state_bytes(model, optimizer) // shards,
+        activations=activation_bytes(
+            model, micro_batch_size=micro_batch_size, seq_len=length, precision=precision
+        ),
+        logits=logits * (3 * FLOAT32 + (0 if compute == FLOAT32 else compute)),
+        temporary=3 * FLOAT32 * largest if lean else 0,
+    )
+
+
+def largest_micro_batch(
+    model: GPTConfig,
+    *,
+    optimizer: OptimizerConfig,
+    precision: str,
+    available: int,
+    seq_len: int | None = None,
+    shards: int = 1,
+) -> int:
+    """Sequences per forward pass that fit into ``available`` bytes by the estimate; 0 if not even one
+    does."""
+
+    def peak(size: int) -> int:
+        return estimate_memory(
+            model,
+            optimizer=optimizer,
+            precision=precision,
+            micro_batch_size=size,
+            seq_len=seq_len,
+            shards=shards,
+        ).accumulation_peak
+
+    if peak(1) > available:
+        return 0
+    low, high = 1, 2
+    while peak(high) <= available:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if peak(middle) <= available else (low, middle)
+    return low
+
+
+def check_fits(
+    model: GPTConfig,
+    *,
+    optimizer: OptimizerConfig,
+    precision: str,
+    micro_batch_size: int,
+    available: int,
+    seq_len: int | None = None,
+    shards: int = 1,
+) -> None:
+    """Refuse a micro-batch that the estimate says cannot fit, and name the largest that does.
+
+    Raises:
+        InputError: the estimated peak exceeds ``available`` bytes.
+    """
+    options = {"optimizer": optimizer, "precision": precision, "seq_len": seq_len, "shards": shards}
+    estimate = estimate_memory(model, micro_batch_size=micro_batch_size, **options)
+    if estimate.peak > available:
+        fits = largest_micro_batch(model, available=available, **options)
+        raise input_error(
+            got=f"a micro-batch of {micro_batch_size} sequences ({estimate.peak / 2**30:.1f} GiB estimated)",
+            rule=f"the device has {available / 2**30:.1f} GiB",
+            do=f"use --micro-batch-size {fits}"
+            if fits
+            else "use adafactor or sgd with --in-backward and bfloat16, or a smaller model",
+        )
