@@ -97,7 +97,7 @@ def wrap(model: nn.Module, here: World, *, parallel: str, precision: str) -> nn.
         options["mp_policy"] = MixedPrecisionPolicy(
             param_dtype=torch.bfloat16, reduce_dtype=torch.float32, output_dtype=torch.float32
         )
-    for block in model.blocks:
+    for block in model.get_submodule("blocks").children():
         fully_shard(block, **options)
     return fully_shard(model, **options)
 

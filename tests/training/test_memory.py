@@ -1,0 +1,106 @@
+"""The memory model against hand-derived formulas and against the tensors that training really keeps."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from bstheory.errors import InputError
+from bstheory.models.configs import model_config
+from bstheory.models.gpt import GPT
+from bstheory.training.memory import (
+    activation_bytes,
+    check_fits,
+    estimate_memory,
+    largest_micro_batch,
+    state_bytes,
+)
+from bstheory.training.optimizers import OptimizerConfig, build_optimizer
+
+
+def test_activations_of_gpt2_are_the_hand_derived_ones() -> None:
+    """Kept per token and layer of a GPT-2 block in one precision of c bytes, with F = 4 D:
+
+    two residual inputs of the norms (2 D), the norms' outputs (2 D), q, k, v (3 D), attention output (D), MLP
+    before and after GELU (8 D): 16 D c; the log-sum-exp of H heads and the norms' mean and deviation: 4 (H +
+    4).
+    Outside: the last norm's input and output, 2 D c + 8.
+    """
+    config = model_config("gpt2_124m")
+    d, h = config.width, config.heads
+    tokens = 8 * 1024
+    expected = tokens * (12 * (16 * d * 4 + 4 * (h + 4)) + 2 * d * 4 + 8)
+    found = activation_bytes(config, micro_batch_size=8, seq_len=1024, precision="float32")
+    assert found == expected
+
+
+def test_activations_are_linear_in_tokens_and_halve_in_bfloat16() -> None:
+    config = model_config("tiny")
+    one = activation_bytes(config, micro_batch_size=1, seq_len=32, precision="float32")
+    assert activation_bytes(config, micro_batch_size=4, seq_len=64, precision="float32") == 8 * one
+    half = activation_bytes(config, micro_batch_size=1, seq_len=32, precision="bfloat16")
+    assert 0.49 * one < half < 0.52 * one
+
+
+CASES = {
+    "adamw": OptimizerConfig(),
+    "sgd": OptimizerConfig(name="sgd", beta1=0.0),
+    "signum": OptimizerConfig(name="signum", beta1=0.9),
+    "adafactor": OptimizerConfig(name="adafactor"),
+    "muon": OptimizerConfig(name="muon"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_optimizer_state_is_exactly_what_the_optimizer_keeps(name: str) -> None:
+    config = model_config("tiny_small_batch")
+    model = GPT(config, generator=torch.Generator().manual_seed(0))
+    optimizer = build_optimizer(model, CASES[name])
+    optimizer.set_learning_rate(1e-3)
+    x = torch.zeros(1, 8, dtype=torch.int64)
+    with optimizer.one_step(8):
+        model(x, x).backward()
+    kept = sum(
+        t.numel() * t.element_size()
+        for part in optimizer.parts.values()
+        for state in part.state.values()
+        for key, t in state.items()
+        if isinstance(t, torch.Tensor) and key not in ("step", "weights")  # counters, a few bytes each
+    )
+    assert state_bytes(config, CASES[name]) == kept
+
+
+def test_weights_and_gradients() -> None:
+    config = model_config("small_batch_30m")
+    estimate = estimate_memory(config, optimizer=OptimizerConfig(), micro_batch_size=1)
+    assert estimate.weights == estimate.gradients == 4 * 49_214_208
+    assert estimate.state == 8 * 49_214_208
+    assert estimate.logits == 12 * 512 * 50_257
+    in_backward = estimate_memory(
+        config,
+        optimizer=OptimizerConfig(name="sgd", beta1=0.0, in_backward=True),
+        precision="bfloat16",
+        micro_batch_size=1,
+    )
+    assert in_backward.gradients == 2 * 19_298_688 and in_backward.state == 0
+    assert estimate_memory(config, optimizer=OptimizerConfig(), micro_batch_size=1, shards=4).state == (
+        2 * 49_214_208
+    )
+
+
+def test_a_batch_that_cannot_fit_is_refused_with_the_largest_that_does() -> None:
+    config = model_config("gpt2_124m")
+    options = {"optimizer": OptimizerConfig(), "precision": "bfloat16_autocast"}
+    available = 24 * 2**30
+    fits = largest_micro_batch(config, available=available, **options)
+    assert fits >= 1
+    for size, inside in ((fits, True), (fits + 1, False)):
+        peak = estimate_memory(config, micro_batch_size=size, **options).accumulation_peak
+        assert (peak <= available) is inside
+    with pytest.raises(InputError, match=f"use --micro-batch-size {fits}|Use --micro-batch-size {fits}"):
+        check_fits(config, micro_batch_size=64, available=available, **options)
+    check_fits(config, micro_batch_size=fits, available=available, **options)
+    with pytest.raises(InputError, match="adafactor"):
+        check_fits(config, micro_batch_size=64, available=2**30, **options)
+    with pytest.raises(InputError, match="precision='fp8'"):
+        estimate_memory(config, optimizer=OptimizerConfig(), precision="fp8", micro_batch_size=1)
