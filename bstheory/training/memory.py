@@ -34,9 +34,8 @@ class MemoryEstimate:
         gradients: all at once, or the largest one where updates happen in the backward pass.
         state: of the optimizer.
         activations: kept by autograd inside the blocks and around them, without the logits.
-        logits: what the loss keeps and needs at its peak: log-probabilities, their gradient and the gradient
-            of
-            the logits, all float32, and the logits themselves in the compute precision.
+        logits: what the loss keeps and needs at its peak: log-probabilities, their gradient and that of the
+            logits, all float32, and the logits themselves in the compute precision.
         temporary: float32 copies of the largest weight in an update of low-precision weights.
     """
 
