@@ -42,6 +42,16 @@ COMMANDS: dict[str, Command] = {
     "falsify": Command(
         "bstheory.simulation.commands", "falsify", "search for an instance that violates a bound"
     ),
+    "train": Command("bstheory.training.commands", "train", "a language model under a batch-size schedule"),
+    "data": Command("bstheory.training.commands", "data", "token shards from text"),
+    "predict": Command(
+        "bstheory.training.commands", "predict", "what a batch-size campaign will show, written down first"
+    ),
+    "validate": Command("bstheory.training.commands", "validate", "saved runs against prediction.json"),
+    "throughput": Command("bstheory.training.commands", "throughput", "tokens per second against batch size"),
+    "finetune": Command(
+        "bstheory.training.commands", "finetune", "a checkpoint or Hugging Face model in little memory"
+    ),
     "report": Command("bstheory.commands", "report", "an HTML page about saved runs or sweeps"),
     "cite": Command("bstheory.commands", "cite", "BibTeX of the papers that theorems rest on"),
 }
