@@ -168,6 +168,14 @@ MUON_CRITICAL_BATCH = Reference(
     year=2025,
     arxiv="2507.01598",
 )
+REDDI = Reference(
+    key="adam-convergence",
+    authors="Reddi, Sashank J. and Kale, Satyen and Kumar, Sanjiv",
+    title="On the Convergence of Adam and Beyond",
+    year=2018,
+    arxiv="1904.09237",
+    venue="ICLR",
+)
 
 
 def known() -> list[Reference]:
