@@ -2,7 +2,7 @@
     fails if an axiom outside its list appears. *)
 
 From BSTheory Require Import FiniteSums Analysis OneStep Tree Adam Smooth Refined BiasCorrected.
-From BSTheory Require Import Sharp Momentum MomentumWeights Example Derivation.
+From BSTheory Require Import Sharp Momentum MomentumWeights NormTest NormTestBound Example Derivation.
 
 Print Assumptions adam_token_half_life.
 
@@ -28,5 +28,8 @@ Definition theorems :=
    cosine_bound,
    cosine_run_bounded,
    cosine_momentum_bound,
+   adam_norm_test,
+   norm_test_tree_passes,
+   two_cycle,
    derivation).
 Print Assumptions theorems.

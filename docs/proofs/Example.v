@@ -6,6 +6,7 @@ From Coq Require Import Reals Lra Lia Psatz List.
 From Interval Require Import Tactic.
 From Interval Require Import Float.Specific_stdz Float.Specific_ops.
 From BSTheory Require Import FiniteSums Analysis OneStep Tree Adam Smooth Momentum MomentumWeights.
+From BSTheory Require Import NormTest NormTestBound.
 Local Open Scope R_scope.
 Import ListNotations.
 Local Arguments pow : simpl never.
@@ -212,4 +213,48 @@ Proof.
   - intros n j _. apply average_weights_nonneg. exact Hb1.
   - intros n. apply average_weights_sum. exact Hb1.
   - apply (cosine_momentum_run_is_momentum_run d alpha h eps sigma B W x0 N Hs HB 0).
+Qed.
+
+(** ** The norm test *)
+
+(** Multiplicative two-point noise, [g = G (1 + eta)] or [G (1 - eta)], passes the test. *)
+Fixpoint norm_test_tree (alpha beta1 beta2 eta : R) (gradF : vec -> vec) (n : nat) (w m v : vec) : tree :=
+  match n with
+  | O => Stop
+  | S k =>
+      let g := fun j i => gradF w i * (1 + (if Nat.eqb j 0 then 1 else -1) * eta) in
+      Step 1 2 (fun _ => 1 / 2) g (fun j =>
+        let m' := m_step beta1 m (g j) in let v' := v_step beta2 v (g j) in
+        norm_test_tree alpha beta1 beta2 eta gradF k (w_step alpha w m' v') m' v')
+  end.
+
+Lemma norm_test_tree_passes d alpha beta1 beta2 eta gradF n : forall w m v,
+  norm_test_run d alpha beta1 beta2 eta gradF n w m v
+    (norm_test_tree alpha beta1 beta2 eta gradF n w m v).
+Proof.
+  induction n as [|n IH]; intros w m v; [exact I|]. simpl.
+  split; [split; [intros; lra | simpl; lra]|]. split; [|split].
+  - intros i _. unfold mean. simpl. lra.
+  - intros i _. unfold mean. simpl. right. field.
+  - intros j _. apply IH.
+Qed.
+
+(** The step size must be small against [sqrt v_0 / L]: in [f w = w^2 / 2] without momentum and
+    noise, from [w = alpha / 2] and [v = alpha^2 / 4], the iterate jumps between [alpha / 2] and
+    [- alpha / 2] for ever, whatever [beta2]. *)
+Lemma two_cycle alpha beta2 (sign : R) : 0 < alpha -> sign ^ 2 = 1 ->
+  let w : vec := fun _ => sign * (alpha / 2) in
+  let v : vec := fun _ => alpha ^ 2 / 4 in
+  let m' := m_step 0 zero_vec w in let v' := v_step beta2 v w in
+  forall i, v' i = v i /\ w_step alpha w m' v' i = - w i.
+Proof.
+  intros Ha Hsign w v m' v' i.
+  assert (Hv : v' i = v i).
+  { unfold v', v_step, v, w.
+    replace ((sign * (alpha / 2)) ^ 2) with (sign ^ 2 * (alpha ^ 2 / 4)) by field.
+    rewrite Hsign. ring. }
+  split; [exact Hv|].
+  unfold w_step. rewrite Hv. unfold v.
+  replace (alpha ^ 2 / 4) with ((alpha / 2) ^ 2) by field. rewrite sqrt_pow2 by lra.
+  unfold m', m_step, w, zero_vec. field. lra.
 Qed.

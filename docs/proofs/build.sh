@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 # Dependency order.
-files=(FiniteSums Analysis OneStep Tree Adam Smooth Refined BiasCorrected Sharp Triangle Momentum MomentumWeights Example Steps Derivation)
+files=(FiniteSums Analysis OneStep Tree Adam Smooth Refined BiasCorrected Sharp Triangle Momentum MomentumWeights NormTest NormTestBound Example Steps Derivation)
 
 # The axioms of Coq's own classical real numbers.
 allowed=(

@@ -53,6 +53,7 @@ THEOREMS = {
     "adam_token_half_life_sharp": "Sharp",
     "adam_token_half_life_momentum": "Momentum",
     "adam_token_half_life_momentum_schedule": "MomentumWeights",
+    "adam_norm_test": "NormTestBound",
 }
 
 
