@@ -179,21 +179,39 @@ def _print(result: Result) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.add_column("verdict", no_wrap=True)
-    table.add_column("part", no_wrap=True)
-    table.add_column("what")
-    table.add_column("measured/bound", justify="right", no_wrap=True)
-    for link in result.links:
-        style = "green" if link.as_declared else "bold red"
-        what = link.slug if link.part == "derivation" else link.name
-        if link.part in ("simulation", "exact recursion"):
-            what = f"{link.slug}, {link.name.partition(':')[0]}"
-        ratio = "" if link.ratio is None else f"{link.ratio:.3g}"
-        table.add_row(f"[{style}]{link.verdict.word}[/]", link.part, escape(what), ratio)
     console = Console(highlight=False)
-    console.print(table)
-    console.print()
+
+    def mark(link: Link, text: str) -> str:
+        return f"[green]{text}[/]" if link.as_declared else f"[bold red]{text}[/]"
+
+    def table(*headings: str, right: int = 0) -> Table:
+        made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+        for index, heading in enumerate(headings):
+            aligned = "right" if index >= len(headings) - right else "left"
+            made.add_column(heading, justify=aligned, no_wrap=index == 0 or aligned == "right")
+        return made
+
+    derived = table("derivations", "")
+    for verdict, links in result.derivations().items():
+        derived.add_row(mark(links[0], verdict.word), ", ".join(link.slug for link in links))
+    if derived.row_count:
+        console.print(derived)
+        console.print()
+    names = list(dict.fromkeys(name for row in result.simulations().values() for name in row))
+    simulated = table("consistent, measured / bound", *names, right=len(names))
+    for slug, row in result.simulations().items():
+        cells = (row.get(name) for name in names)
+        simulated.add_row(slug, *("" if c is None else mark(c, _ratio(c)) for c in cells))
+    if simulated.row_count:
+        console.print(simulated)
+        console.print()
+    rest = table("other verdicts", "part", "what")
+    for link in result.others():
+        what = f"{link.slug}: {link.reason}" if link.part == "exact recursion" else link.name
+        rest.add_row(mark(link, link.verdict.word), link.part, escape(what))
+    if rest.row_count:
+        console.print(rest)
+        console.print()
     for verdict in dict.fromkeys(link.verdict for link in result.links):
         console.print(f"[bold]{verdict.word}[/]: {verdict.value}")
     for link in result.links:
@@ -204,3 +222,8 @@ def _print(result: Result) -> None:
             )
     good = sum(link.as_declared for link in result.links)
     console.print(f"\n{good} of {len(result.links)} verdicts are as declared; run directory: {result.folder}")
+
+
+def _ratio(link: Link) -> str:
+    """Measured over bound where the bound holds; the verdict's word where it does not."""
+    return f"{link.ratio:.3g}" if link.as_declared and link.ratio is not None else link.verdict.word

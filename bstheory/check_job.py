@@ -102,6 +102,26 @@ class Result:
         """Whether every verdict is as declared."""
         return all(link.as_declared for link in self.links)
 
+    def derivations(self) -> dict[Verdict, list[Link]]:
+        """Derivations by verdict."""
+        found: dict[Verdict, list[Link]] = {}
+        for link in self.links:
+            if link.part == "derivation":
+                found.setdefault(link.verdict, []).append(link)
+        return found
+
+    def simulations(self) -> dict[str, dict[str, Link]]:
+        """Theorem to schedule (``constant``, ``ramp up`` ...) to link."""
+        found: dict[str, dict[str, Link]] = {}
+        for link in self.links:
+            if link.part == "simulation":
+                found.setdefault(link.slug, {})[link.name.partition(":")[0]] = link
+        return found
+
+    def others(self) -> list[Link]:
+        """Exact recursions, controls and the language model."""
+        return [link for link in self.links if link.part not in ("derivation", "simulation")]
+
     def to_json(self) -> dict[str, Any]:
         """The document of ``--json``."""
         return {
@@ -160,7 +180,7 @@ def run_check(
 def _tasks(settings: Settings, folder: Path, studies: list[Run]) -> Iterator[Task]:
     slugs = theorem_slugs()
     ordered = (plan.FLAGSHIP, *(slug for slug in slugs if slug != plan.FLAGSHIP))
-    chosen = settings.slugs or (*ordered, *plan.EXACT_SLUGS, plan.LANGUAGE_MODEL)
+    chosen = settings.slugs or tuple(dict.fromkeys((*ordered, *plan.EXACT_SLUGS, plan.LANGUAGE_MODEL)))
     for slug in chosen:
         if slug in slugs:
             yield Task(f"derivation of {slug}", lambda progress, slug=slug: [_derivation(slug, folder)])

@@ -178,6 +178,14 @@ def _fixed_schedule(case: Case) -> Outcome:
     return (outcome, reason) if outcome == UNKNOWN else (FAILS, "batches were chosen during the run")
 
 
+def _step_size(case: Case) -> Outcome:
+    outcome, reason = _published(case, "L")
+    if outcome == HOLDS and case.algorithm is None:
+        return UNKNOWN, "a problem alone has no learning rate"
+    rate = (case.algorithm or {}).get("learning_rate")
+    return outcome, f"{reason}; learning rate {rate}, checked where the bound is evaluated"
+
+
 def _requires(**needed: Any) -> Callable[[Case], Outcome]:
     """A check that the optimizer's configuration has these values; a callable value is a predicate."""
 
@@ -222,6 +230,7 @@ _CHECKS: dict[str, Callable[[Case], Outcome]] = {
     "unbiased": _unbiased,
     "predictable_batch": _predictable_batch,
     "fixed_schedule": _fixed_schedule,
+    "step_size": _step_size,
     "sgd_update": _requires(name="sgd", learning_rate_rule="constant", weight_decay=lambda x: not x),
     "sign_update": _requires(
         name="signum", beta1=0.0, learning_rate_rule="constant", weight_decay=lambda x: not x

@@ -10,7 +10,7 @@ import numpy as np
 
 from bstheory.comparison.audit import PUBLISHED_AS, AuditItem, audit, audit_verdict
 from bstheory.comparison.limits import lower_limit, mean_limits
-from bstheory.errors import input_error
+from bstheory.errors import InputError, input_error
 from bstheory.run import Run
 from bstheory.theory.bound import Bound
 from bstheory.verdict import Verdict
@@ -130,7 +130,15 @@ def compare(bound: Bound, run: Run, *, level: float = 0.99) -> Comparison:
         )
     constants = constants_of(bound, run)
     records = np.flatnonzero(np.asarray(run.steps) > 0)
-    value, trivial = _bound_at(bound, run, constants, records)
+    try:
+        value, trivial = _bound_at(bound, run, constants, records)
+    except (
+        InputError
+    ) as error:  # a recorded constant lies outside the hypotheses, e.g. a learning rate above 2/L
+        method = "hypotheses on the constants"
+        return Comparison(
+            **common, verdict=Verdict.INAPPLICABLE, reason=str(error), method=method, audit=items
+        )
     samples = np.asarray(run.series[bound.quantity], dtype=np.float64)[:, records]  # [S, T]
     common |= {"audit": items, "constants": constants}
     lost = int((~np.isfinite(samples)).any(axis=1).sum())

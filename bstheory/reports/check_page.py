@@ -40,7 +40,10 @@ def write_check_page(result: Any, folder: Path | str) -> Path:
     # Parsing a formula takes tens of milliseconds: of many derivations only the first is drawn in full.
     theorems = [_theorem(link, links, folder, formulas, draw=link is derived[0]) for link in derived]
     values = {
-        "links": links,
+        "derivations": result.derivations(),
+        "simulations": result.simulations(),
+        "schedules": list(dict.fromkeys(name for row in result.simulations().values() for name in row)),
+        "others": result.others(),
         "summary": {
             "good": sum(link.as_declared for link in links),
             "count": len(links),

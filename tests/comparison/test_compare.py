@@ -241,3 +241,36 @@ def test_a_sum_of_norms_has_a_lower_limit_without_any_range() -> None:
     assert seen.verdict is Verdict.CONSISTENT and seen.method.startswith("betting lower limit")
     false = divided(bst.theorems.sgd_nonconvex_batch_schedule, 20.0)
     assert compare(false, run).verdict is Verdict.REFUTED
+
+
+def test_a_learning_rate_outside_the_hypotheses_is_inapplicable() -> None:
+    run = simulation.simulate(
+        problems.cosine_sum(8, 1.0), simulation.SGD(learning_rate=3.0), schedule=np.full(64, 4), seeds=8
+    )
+    seen = compare(bst.theorems.sgd_nonconvex_batch_schedule, run)
+    assert seen.verdict is Verdict.INAPPLICABLE and "step_size" in seen.reason
+
+
+@pytest.mark.parametrize(
+    ("slug", "change", "verdict"),
+    [
+        ("adam_token_half_life_bias_corrected", {"bias_correction": "exact"}, Verdict.CONSISTENT),
+        ("adam_token_half_life_bias_corrected", {"bias_correction": "stock"}, Verdict.INAPPLICABLE),
+        ("adam_token_half_life_bias_corrected", {}, Verdict.INAPPLICABLE),
+        ("adam_token_half_life_initial", {"v0": 1.0}, Verdict.CONSISTENT),
+        ("adam_token_half_life_initial", {}, Verdict.CONSISTENT),
+        ("adam_token_half_life", {"v0": 1.0}, Verdict.INAPPLICABLE),
+        ("adam_token_half_life_variance_aware", {}, Verdict.CONSISTENT),
+    ],
+)
+def test_forms_of_the_flagship_apply_to_their_own_algorithm(
+    slug: str, change: dict, verdict: Verdict
+) -> None:
+    run = simulation.simulate(
+        problems.cosine_sum(16, 0.5),
+        dataclasses.replace(OPTIMIZER, **change),
+        schedule=SCHEDULES["ramp up"],
+        seeds=16,
+    )
+    seen = compare(getattr(bst.theorems, slug), run)
+    assert seen.verdict is verdict, seen.reason
