@@ -1,0 +1,503 @@
+"""Norm test and token half-life in one statement: random predictable batches, beta2 = 2^(-B_k/h).
+
+The algorithm of ``adam_norm_test`` with beta_{2,k} = 2^(-B_k/h), where B_k in [B_min, B_max] is chosen from
+the past and need not be monotone; the run stops when its tokens are spent, N = sum_k B_k at most. Write
+y_k = sqrt(beta_{2,k}), gamma_bar = beta1/min y, gamma_low = beta1/max y,
+gamma_hat = (gamma_bar + gamma_low)/2, omega = (gamma_bar - gamma_low)/2,
+ratio = (1 - min beta2)/(1 - max beta2), q = s ratio/(1 - gamma_bar^2),
+nu = 2^(-N/(2h)) min_i sqrt(v_{0,i}): **only the tokens over the half-life** enter nu.
+
+**Upper** bound, for every theta in (0, 1), xi > 0 and x > 0, with S = E sum_k sum_i G_{k,i}^2/sqrt(vt_{k,i}):
+
+    net S <= Delta (1 - gamma_hat)/(alpha (1 - beta1)) + (q/(4 theta)) sum_i G_{1,i}^2/sqrt(v_{0,i}),
+    net = 1 - theta - (q/(4 theta)) (1 - min y xi/(1 + xi))
+        - (omega/2) (x/(1 - beta1) + s/(x (1 - gamma_bar)))
+        - (s (1 - beta1)^2/((1 - gamma_bar)^2 nu)) [
+            L alpha (1 + gamma_hat)(1 + 3 gamma_hat)/(2 (1 - gamma_hat)(1 - beta1))
+            + (q/(4 theta)) max y xi L^2 alpha^2/nu ],
+    E sum_k |G_k|_1 <= sqrt(S_0 T_0),
+    T_0 = |sqrt(v_0)|_1 E sum_k 2^(-N_k/(2h)) + s S_0 max y (1 - min beta2)/(2 (1 - max y)),
+
+N_k the tokens after step k. Theorem C is the case theta = 1/4, 1 + xi = 8q,
+x^2 = s (1 - beta1)/(1 - gamma_bar).
+
+Differs from the catalogue: the boundary term carries sqrt(v_0) and not sqrt(vt_1), which is smaller; the
+factor of S_0 in T_0 is ratio s max y (1 + max y)/2, at most the catalogue's ratio s.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import numpy as np
+import sympy as sp
+
+from bstheory.references import ADAPTIVE_BATCH, SMALL_BATCH
+from bstheory.theory import adam_sums as sums
+from bstheory.theory import norm_test as test
+from bstheory.theory import norm_test_norms as norms
+from bstheory.theory import norm_test_sums as run
+from bstheory.theory import norm_test_values as values
+from bstheory.theory.bound import Assumption, Bound, Constants, Evaluation, Parameter
+from bstheory.theory.derivation import Derivation
+from bstheory.theory.derivation_powers import power_monotone, power_product
+from bstheory.theory.theorems import adam_norm_test as constant
+
+SLUG = "adam_norm_test_token_half_life"
+ASSUMPTIONS = (
+    *(a for a in constant.ASSUMPTIONS if a.name in ("smooth", "bounded_below", "norm_test", "start")),
+    Assumption(
+        name="predictable",
+        statement="E_k g_k = grad F(w_k); B_k is chosen from the past, before batch k is drawn, and whether "
+        "step k is taken is known then; at most N tokens are used",
+    ),
+    Assumption(
+        name="half_life_rule",
+        statement="beta_{2,k} = 2^(-B_k/h) with B_min <= B_k <= B_max",
+        constants=("h",),
+    ),
+    Assumption(
+        name="update", statement="m_0 = 0, v_0 > 0, w_0 = w_1; Adam without epsilon and bias correction"
+    ),
+    Assumption(name="momentum", statement="gamma_bar = beta1/min sqrt(beta2) < 1", constants=("beta1",)),
+    Assumption(name="net", statement="net, as defined in the statement, is positive"),
+    Assumption(
+        name="free_constant",
+        statement="theorem C only: theta = 1/4, 1 + xi = 8q, x^2 = s (1 - beta1)/(1 - gamma_bar)",
+    ),
+    Assumption(
+        name="condition_C",
+        statement="theorem C only: q (1 - min y) <= 1/8 and omega x <= (1 - beta1)/8",
+    ),
+    Assumption(name="step_size", statement="theorem C only: the P-term of net is at most 3/16"),
+)
+
+
+def derive() -> dict[str, Derivation]:
+    """The bound on S with free constants, its l1 norm, and theorem C."""
+    return {"master": master("S"), "l1": master("l1"), "theorem_c": theorem_c()}
+
+
+def setting(d: Derivation) -> test.Coefficients:
+    """Declarations and rules for random predictable batches."""
+    h = d.symbol("h", sign="positive", latex="h", meaning="half-life of the second moment, tokens")
+    B = d.symbol("B", sign="positive", depends=("step",), latex="B_k", meaning="tokens of step k")
+    B_min = d.symbol("B_min", sign="positive", latex=r"B_{\min}", meaning="least batch")
+    B_max = d.symbol("B_max", sign="positive", latex=r"B_{\max}", meaning="largest batch")
+    roots = {"y": B, "y_bar": B_min, "y_min": B_max}
+    y, y_bar, y_min = (
+        d.define(name, "power_of_two", -size / (2 * h), sign="positive") for name, size in roots.items()
+    )
+    d.symbol("c", sign="positive", depends=("step",), latex=r"1-\beta_{2,k}", meaning="1 - beta2 of step k")
+    alpha = d.symbol("alpha", sign="positive", latex=r"\alpha", meaning="learning rate")
+    test.declare(d)
+    tokens(d, h, B)
+    gam, growth, L, f, theta, xi, c = sp.symbols("gam s L f theta xi c")
+    d.assume("B_low", B - B_min, assumption="half_life_rule", why="B_k >= B_min")
+    d.assume("B_high", B_max - B, assumption="half_life_rule", why="B_k <= B_max")
+    half = 1 / (2 * h)
+    d.combine("exponent_low", gap=-B_min * half + B * half, uses={"B_low": half}, why="B_k >= B_min")
+    d.combine("exponent_high", gap=-B * half + B_max * half, uses={"B_high": half}, why="B_k <= B_max")
+    power_monotone(d, "ybar_rule", y_bar, y, "exponent_low", why="2^x increases")
+    power_monotone(d, "y_low", y, y_min, "exponent_high", why="2^x increases")
+    c_min = d.symbol("c_min", sign="positive", latex=r"1-\bar b", meaning="1 - max beta2")
+    c_max = d.symbol("c_max", sign="positive", latex="1-b", meaning="1 - min beta2")
+    rule = {"relation": "==", "assumption": "half_life_rule"}
+    d.assume("c_min_rest", c_min - 1 + y_bar**2, why="1 - max beta2", **rule)
+    d.assume("c_max_rest", c_max - 1 + y_min**2, why="1 - min beta2", **rule)
+    d.combine(
+        "c_low",
+        gap=c - c_min,
+        uses={"ybar_rule": y + y_bar, "beta2_rest": 1, "c_min_rest": -1},
+        why="beta2 <= max beta2",
+    )
+    d.combine(
+        "c_rule",
+        gap=c_max - c,
+        uses={"y_low": y + y_min, "beta2_rest": -1, "c_max_rest": 1},
+        why="beta2 >= min beta2",
+    )
+    d.combine("y_small", gap=1 - y, uses={"beta2_rest": -1 / (1 + y)}, slack=c / (1 + y), why="beta2 < 1")
+    gam_bar, e_bar, gh, omega = ratios(d, y, y_bar, y_min)
+    e_hat = d.symbol("e_hat", sign="positive", latex=r"1-\hat\gamma", meaning="1 - gamma_hat")
+    d.assume("hat_rest", e_hat - 1 + gh, relation="==", assumption="momentum", why="gamma_hat < 1")
+    x = d.symbol(
+        "x", sign="positive", latex="x", meaning="weight of Young's inequality for the switching term"
+    )
+    q_min = d.symbol("q_min", sign="positive", latex=r"\min_i\sqrt{v_{0,i}}")
+    d.assume("start", sp.Symbol("q_start") - q_min, assumption="start", why="the least root of v_0")
+    a, nu = alpha / e_hat, sp.Symbol("t_K") * q_min
+    J = 1 / (c_min * e_bar * (1 + gam_bar))
+    A = a * f * quotient() / (4 * theta)
+    k = test.Coefficients(
+        y=y,
+        c=c,
+        e=e_bar,
+        gh=gh,
+        a=a,
+        alpha_prev=alpha,
+        J_prev=J,
+        J=J,
+        A_prev=A,
+        A=A,
+        phi_prev=0,
+        phi=0,
+        psi=0,
+        nu=nu,
+        kd=xi * A * y_bar / nu,
+        cG=A * (1 - y_min * xi / (1 + xi)) + a * omega * x / 2,
+        cg=0,
+        omega=omega,
+        x=x,
+        e_bar=e_bar,
+        gam_bar=gam_bar,
+    )
+    pi, pi_prev = run.second_order(k, L)
+    k.psi = (pi + pi_prev) / e_bar
+    k.phi = k.phi_prev = pi_prev + gam_bar * k.psi
+    k.cg = a * f * theta / growth + k.psi * f**2 / (e_bar * nu) + a * omega * f / (2 * x * e_bar)
+    d.combine(
+        "J_rule",
+        gap=J - gam**2 * J - 1 / c,
+        uses={
+            "bar_rest": -J * (1 + gam_bar),
+            "bar_rule": J * (gam_bar + gam),
+            "c_low": 1 / (c * c_min),
+        },
+        why="the largest momentum ratio and the least 1 - beta2",
+    )
+    v_start = sp.Symbol("v_start")
+    d.combine("J_start", gap=f**2 * J * v_start, slack=f**2 * J * v_start, why="m_0 = 0")
+    d.combine(
+        "A_rule",
+        gap=A - a * f * growth * J * c / (4 * theta),
+        uses={"c_rule": a * f * growth * J / (4 * theta)},
+        why="c_k <= ratio c_min",
+    )
+    d.combine("kd_rule", gap=k.kd - xi * A * y / nu, uses={"ybar_rule": xi * A / nu}, why="y_k <= max y")
+    d.combine("phi_rule", gap=k.phi - pi_prev - gam * k.psi, uses={"bar_rule": k.psi}, why="gamma_k <= max")
+    d.combine("psi_rule", gap=k.psi - pi - k.phi, uses={"bar_rest": -k.psi}, why="psi = (pi + pi')/(1 - max)")
+    return k
+
+
+def quotient() -> Any:
+    """q = s ratio/(1 - gamma_bar^2)."""
+    growth, c_max, c_min, e_bar, gam_bar = sp.symbols("s c_max c_min e_bar gam_bar")
+    return growth * c_max / (c_min * e_bar * (1 + gam_bar))
+
+
+def ratios(d: Derivation, y: Any, y_bar: Any, y_min: Any) -> tuple[Any, Any, Any, Any]:
+    """gamma_bar, 1 - gamma_bar, gamma_hat and omega, with gamma_k between gamma_low and gamma_bar."""
+    beta1, gam = sp.symbols("beta1 gam")
+    gam_bar = d.define("gam_bar", "equals", beta1 / y_min, sign="nonnegative", latex=r"\bar\gamma")
+    gam_low = d.define("gam_low", "equals", beta1 / y_bar, sign="nonnegative", latex=r"\underline\gamma")
+    gh = d.define("gh", "equals", (gam_bar + gam_low) / 2, sign="nonnegative", latex=r"\hat\gamma")
+    omega = d.symbol("omega", sign="nonnegative", latex=r"\omega", meaning="half the range of gamma")
+    e = d.symbol("e", sign="positive", depends=("step",), latex=r"1-\gamma_k", meaning="1 - gamma_k")
+    e_bar = d.symbol("e_bar", sign="positive", latex=r"1-\bar\gamma", meaning="1 - gamma_bar")
+    rule = {"relation": "==", "assumption": "momentum"}
+    d.assume("gam_rest", e - 1 + gam, why="gamma_k < 1", **rule)
+    d.assume("bar_rest", e_bar - 1 + gam_bar, why="gamma_bar < 1", **rule)
+    d.assume("omega_rule", 2 * omega - gam_bar + gam_low, why="half the range", **rule)
+    known = d.definition(gam)
+    d.combine(
+        "bar_rule",
+        gap=gam_bar - gam,
+        uses={"y_low": beta1 / (y * y_min), d.definition(gam_bar): 1, known: -1},
+        why="gamma decreases in y",
+    )
+    d.combine(
+        "low_rule",
+        gap=gam - gam_low,
+        uses={"ybar_rule": beta1 / (y * y_bar), d.definition(gam_low): -1, known: 1},
+        why="gamma decreases in y",
+    )
+    half = sp.Rational(1, 2)
+    d.combine(
+        "omega_above",
+        gap=omega - (gam - gh),
+        uses={"bar_rule": 1, "omega_rule": half, d.definition(gh): 1},
+        why="gamma_k is at most gamma_hat + omega",
+    )
+    d.combine(
+        "omega_below",
+        gap=omega + (gam - gh),
+        uses={"low_rule": 1, "omega_rule": half, d.definition(gh): -1},
+        why="gamma_k is at least gamma_hat - omega",
+    )
+    d.combine(
+        "e_rule", gap=e - e_bar, uses={"bar_rule": 1, "gam_rest": 1, "bar_rest": -1}, why="gamma_k <= max"
+    )
+    return gam_bar, e_bar, gh, omega
+
+
+def tokens(d: Derivation, h: Any, B: Any) -> None:
+    """t_k = 2^(-N_k/(2h)), the product of the sqrt(beta2), depends on the tokens alone."""
+    y = sp.Symbol("y")
+    before = d.symbol(
+        "N_prev", sign="nonnegative", depends=("step",), latex="N_{k-1}", meaning="tokens before"
+    )
+    after = d.symbol("N_next", sign="nonnegative", depends=("step",), latex="N_k", meaning="tokens after")
+    N = d.symbol("N", sign="positive", latex="N", meaning="tokens of the run, at most")
+    d.chain("N", previous=before, next=after, start=0)
+    d.assume("N_sum", after - before - B, relation="==", assumption="predictable", why="tokens add up")
+    d.assume("N_left", N - after, assumption="predictable", why="at most N tokens are used")
+    half = 1 / (2 * h)
+    names = {"t_prev": before, "t": after, "t_start": sp.Integer(0), "t_K": N, "t_sum": before + B}
+    t_prev, t, t_start, t_K, t_sum = (
+        d.define(name, "power_of_two", -sp.expand(number * half), sign="positive")
+        for name, number in names.items()
+    )
+    d.chain("t", previous=t_prev, next=t, start=t_start)
+    power_product(d, "t_zero_square", t_start, t_start, t_start, why="2^0 2^0 = 2^0")
+    d.combine("t_zero", gap=1 - t_start, uses={"t_zero_square": 1 / t_start}, relation="==", why="2^0 = 1")
+    power_product(d, "t_split", t_sum, t_prev, y, why="2^-(N_{k-1} + B_k)/(2h) splits")
+    spent = -(before + B) * half
+    d.combine("t_more", gap=sp.expand(-after * half - spent), uses={"N_sum": -half}, why="tokens add up")
+    d.combine("t_less", gap=sp.expand(spent + after * half), uses={"N_sum": half}, why="tokens add up")
+    d.combine("t_last", gap=sp.expand((N - after) * half), uses={"N_left": half}, why="at most N tokens")
+    power_monotone(d, "t_upper", t, t_sum, "t_more", why="equal exponents")
+    power_monotone(d, "t_lower", t_sum, t, "t_less", why="equal exponents")
+    power_monotone(d, "horizon", t, t_K, "t_last", why="2^x increases")
+    d.combine("t_above", gap=t - y * t_prev, uses={"t_upper": 1, "t_split": 1}, why="one half")
+    d.combine("t_below", gap=y * t_prev - t, uses={"t_lower": 1, "t_split": -1}, why="the other half")
+
+
+def chain_of_steps(d: Derivation, k: test.Coefficients) -> tuple[Any, Any]:
+    """Everything up to ``S_times_net``; returns the right side and net."""
+    f, theta, xi, y, y_min, alpha, growth, q_min, t_prev, e_hat, e_bar, omega, x = sp.symbols(
+        "f theta xi y y_min alpha s q_min t_prev e_hat e_bar omega x"
+    )
+    test.roots_grow(d, k)
+    norms.decay(d, y)
+    d.combine(
+        "nu_rule",
+        gap=y * sp.Symbol("q_prev") - k.nu,
+        uses={"decay": y, "start": y * t_prev, "horizon": q_min, "t_below": q_min},
+        why="sqrt(vt) >= 2^(-N_k/(2h)) sqrt(v_0) >= nu",
+    )
+    test.step_facts(d, k)
+    run.one_step(d, k)
+    net = d.symbol("net", sign="positive", latex=r"\kappa", meaning="what is left of the gradient")
+    a, q = k.a, quotient()
+    spent = (
+        theta
+        + q / (4 * theta) * (1 - y_min * xi / (1 + xi))
+        + omega * x / (2 * f)
+        + growth * omega / (2 * x * e_bar)
+        + p_term(k)
+    )
+    d.assume("net", net - 1 + spent, relation="==", assumption="net", why="definition of net")
+    d.combine(
+        "net_rule",
+        gap=a * f * (1 - net) - growth * k.cg - k.cG,
+        uses={"net": -a * f},
+        relation="==",
+        why="times a f",
+    )
+    run.sum_up(d, k, outer=a * f, inner=sp.Integer(1), net=net)
+    right = constant.boundary_and_loss(d, k, share=e_hat / (alpha * f), q=q, net=net)
+    return right, net
+
+
+def p_term(k: test.Coefficients) -> Any:
+    """What the second-order terms cost: s psi f/(a e_bar nu)."""
+    growth, f = sp.symbols("s f")
+    return growth * k.psi * f / (k.a * k.e * k.nu)
+
+
+def master(conclude: str) -> Derivation:
+    """The bound on S with free constants, or its l1 norm."""
+    d = Derivation(f"{SLUG}_{conclude}", "Adam under the norm test with a token half-life, free constants")
+    k = setting(d)
+    right, net = chain_of_steps(d, k)
+    S = sp.Symbol("S")
+    d.combine("S_bound", gap=right / net - S, uses={"S_times_net": 1 / net}, why="divide by net")
+    if conclude == "S":
+        d.conclude("S_bound", S, why="the bound on S")
+    else:
+        l1(d, k, right / net)
+    return d
+
+
+def l1(d: Derivation, k: test.Coefficients, S_bound: Any) -> None:
+    """The l1 norm from the bound on S."""
+    y_bar, c_max = sp.symbols("y_bar c_max")
+    z = d.symbol("z", sign="positive", latex=r"1-\max y", meaning="1 - max sqrt(beta2)")
+    d.assume("z_rule", z - 1 + y_bar, relation="==", assumption="half_life_rule", why="1 - max sqrt(beta2)")
+    right = norms.root_sum(d, k, y_bar=y_bar, z=z, c_max=c_max)
+    norms.l1_norm(d, k, S_bound=S_bound, fact="S_bound", right=right)
+
+
+def theorem_c() -> Derivation:
+    """The published constants: net >= 3/16 under the conditions, S <= (16/3) [...]."""
+    d = Derivation(f"{SLUG}_theorem_c", "Adam under the norm test with a token half-life, theorem C")
+    k = setting(d)
+    right, net = chain_of_steps(d, k)
+    theta, xi, y_min, f, growth, e_bar, omega, x, c_max = sp.symbols("theta xi y_min f s e_bar omega x c_max")
+    q = quotient()
+    eighth = sp.Rational(1, 8)
+    rule = {"relation": "==", "assumption": "free_constant"}
+    d.assume("theta_choice", theta - sp.Rational(1, 4), why="theta", **rule)
+    d.assume("xi_choice", 1 + xi - 8 * q, why="xi", **rule)
+    d.assume("x_choice", x**2 * e_bar - growth * f, why="x", **rule)
+    d.assume("condition_C", eighth - q * (1 - y_min), assumption="condition_C", why="condition (C)")
+    d.assume("condition_switch", eighth * f - omega * x, assumption="condition_C", why="batches vary little")
+    d.assume("step_size", sp.Rational(3, 16) - p_term(k), assumption="step_size", why="alpha is small")
+    switch = growth * omega / (2 * x * e_bar)
+    d.combine(
+        "switch_small",
+        gap=eighth - omega * x / (2 * f) - switch,
+        uses={"condition_switch": 1 / f, "x_choice": omega / (2 * x * f * e_bar)},
+        why="both halves are equal",
+    )
+    d.combine(
+        "abel_small",
+        gap=2 * eighth - q * (1 - y_min + y_min / (1 + xi)),
+        uses={
+            "condition_C": 1,
+            "xi_choice": y_min / (8 * (1 + xi)),
+            "c_max_rest": -eighth / (1 + y_min),
+        },
+        slack=eighth * c_max / (1 + y_min),
+        why="condition (C), and xi",
+    )
+    d.combine(
+        "net_low",
+        gap=net - sp.Rational(3, 16),
+        uses={
+            "net": 1,
+            "step_size": 1,
+            "switch_small": 1,
+            "abel_small": 1,
+            "theta_choice": 4 * q * (1 - y_min + y_min / (1 + xi)) / (4 * theta) - 1,
+        },
+        why="3/4, less 1/4, 1/8 and 3/16",
+    )
+    S = sp.Symbol("S")
+    d.combine("S_sign", gap=S, slack=S, why="a sum of squares")
+    d.combine(
+        "S_bound",
+        gap=sp.Rational(16, 3) * right - S,
+        uses={"S_times_net": sp.Rational(16, 3), ("net_low", "S_sign"): sp.Rational(16, 3)},
+        why="divide by 3/16",
+    )
+    l1(d, k, sp.Rational(16, 3) * right)
+    return d
+
+
+def value(constants: Constants, batch_size: np.ndarray | None) -> Evaluation:
+    """E sum_k |G_k|_1 along the schedule (its extremes and its tokens are what enters).
+
+    Raises:
+        InputError: gamma_bar >= 1 (the batch is above its maximum), or net <= 0.
+    """
+    batch_size = sums.needs_schedule(SLUG, batch_size)
+    v0, G1 = values.vectors(constants)
+    n = {
+        name: np.asarray(constants[name], dtype=float)
+        for name in ("alpha", "beta1", "eta", "h", "L", "Delta", "theta", "zeta", "chi")
+    }
+    exponent = -math.log(2) * batch_size / (2 * n["h"][..., None])
+    y_min, y_bar = np.exp(exponent.min(axis=-1)), np.exp(exponent.max(axis=-1))
+    if np.any(n["beta1"] >= y_min):
+        raise sums.outside(
+            f"batch_size={batch_size.max()} with beta1={n['beta1']}, h={n['h']}",
+            "momentum",
+            SLUG,
+            f"a batch stays below {2 * n['h'] * np.log2(1 / np.maximum(n['beta1'], 1e-300))} tokens",
+        )
+    gam_bar, gam_low, growth = n["beta1"] / y_min, n["beta1"] / y_bar, 1 + n["eta"] ** 2
+    gh, f = (gam_bar + gam_low) / 2, 1 - n["beta1"]
+    c_min, c_max = -np.expm1(2 * exponent.max(axis=-1)), -np.expm1(2 * exponent.min(axis=-1))
+    q = growth * c_max / (c_min * (1 - gam_bar**2))
+    numbers = n | {
+        "s": growth,
+        "f": f,
+        "xi": n["zeta"] * q - 1,
+        "x": n["chi"] * np.sqrt(growth * f / (1 - gam_bar)),
+        "y_min": y_min,
+        "y_bar": y_bar,
+        "B_min": batch_size.min(),
+        "B_max": batch_size.max(),
+        "N": float(batch_size.sum()),
+        "c_min": c_min,
+        "c_max": c_max,
+        "z": -np.expm1(exponent.max(axis=-1)),
+        "e_bar": 1 - gam_bar,
+        "e_hat": 1 - gh,
+        "omega": (gam_bar - gam_low) / 2,
+        "q_min": np.sqrt(v0.min()),
+        "boundary": (G1**2 / np.sqrt(v0)).sum(),
+        "root_start": np.sqrt(v0).sum(),
+        "T_t": np.exp(np.cumsum(exponent, axis=-1)).sum(axis=-1),
+    }
+    net = compiled()["net"](**numbers)
+    if np.any(~(net > 0)):
+        largest = values.largest_alpha(numbers, compiled()["net"])
+        raise sums.outside(
+            f"net={net} at alpha={n['alpha']}",
+            "net",
+            SLUG,
+            f"net is positive only for alpha below {largest} (0: at no alpha, the batches vary too much)",
+        )
+    total = compiled()["l1"](net=net, **numbers)
+    step = n["alpha"] * f / np.sqrt(c_min * (1 - gam_bar**2))
+    steps, switch = batch_size.size, numbers["omega"] * np.sqrt(growth / (f * (1 - gam_bar)))
+    return Evaluation(
+        value=total[()],
+        trivial_value=values.trivial(G1, n["L"], step, steps)[()],
+        parts={
+            "S_0": compiled()["S"](net=net, **numbers)[()],
+            "net": net[()],
+            "per_step": (total / steps)[()],
+            "rho": (q * (1 - y_min))[()],
+            "switching": switch[()],
+            "conditions_of_C": ((q * (1 - y_min) <= 1 / 8) & (switch <= 1 / 8))[()],
+            "largest_alpha": values.largest_alpha(numbers, compiled()["net"])[()],
+        },
+    )
+
+
+@functools.cache
+def compiled() -> dict[str, Any]:
+    """net, S_0 and the l1 bound as functions of named numbers, from the derivation."""
+    return values.functions(master("l1"))
+
+
+BOUND = Bound(
+    slug=SLUG,
+    title="Adam under the norm test with a token half-life, random predictable batches",
+    algorithm="Adam, v_0 > 0, no epsilon, no bias correction, beta2 = 2^(-B_k/h), constant alpha and beta1",
+    quantity="sum_l1_gradient",
+    quantity_latex=r"\mathbb E\sum_{k\le K}\|\nabla F(w_k)\|_1",
+    statement_latex=r"\mathbb E\sum_{k\le K}\|\nabla F(w_k)\|_1\le\sqrt{S_0\Big(\|\sqrt{v_0}\|_1"
+    r"\mathbb E\sum_k2^{-N_k/(2h)}+\tfrac{\bar y(1-b)}{2(1-\bar y)}sS_0\Big)},\quad"
+    r"S_0=\frac1\kappa\Big[\frac{\Delta(1-\hat\gamma)}{\alpha(1-\beta_1)}"
+    r"+\frac q{4\theta}\sum_i\frac{G_{1,i}^2}{\sqrt{v_{0,i}}}\Big]",
+    kind="upper",
+    assumptions=ASSUMPTIONS,
+    parameters=(
+        *values.parameters(),
+        sums.positive("h", "half-life of the second moment", "tokens"),
+        Parameter(
+            name="chi",
+            meaning="x = chi sqrt(s (1 - beta1)/(1 - gamma_bar)), switching term; 1 in theorem C",
+            unit="1",
+            default=1.0,
+            free=(0.0, math.inf),
+        ),
+    ),
+    derive=derive,
+    value=value,
+    references=(ADAPTIVE_BATCH, SMALL_BATCH),
+    notes=(
+        "Only the tokens over the half-life enter nu; with h proportional to N the rate is 1/sqrt(E K).",
+        "For an adaptive schedule evaluate at its extremes: give a schedule with the least and the largest "
+        "batch; the sum of 2^(-N_k/(2h)) is at most the number of steps.",
+        "A batch range that makes gamma vary by more than (1/4) sqrt((1 - beta1)(1 - gamma_bar)/s) is "
+        "outside theorem C, and soon outside the free form.",
+    ),
+)
