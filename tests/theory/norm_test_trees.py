@@ -22,16 +22,21 @@ def norm_test_tree(
     theta: float = 0.25,
     zeta: float = 8.0,
     v0: float = 1.0,
+    plan: dict[str, Any] | None = None,
 ) -> tuple[dict[str, Any], list[Node], dict[str, float]]:
     """All paths on F = sum (1 - cos x_i), g_i = G_i (1 + eta xi_i), batches that depend on the path.
 
     One batch size gives constant beta2 (``adam_norm_test``); several give ``adam_norm_test_token_half_life``.
+    A ``plan`` (batch_size, rates and the sequences of ``adam_norm_test_deterministic_schedule``) fixes them.
 
     Returns:
         Constants of the documents, the nodes, and the exact left sides ``S`` and ``l1``.
     """
+    if plan is not None:
+        depth, batches, alpha = len(plan["batch_size"]), tuple(plan["batch_size"]), float(plan["rates"][0])
+        v0 = plan["v0"]
     w1 = [rng.uniform(-1.5, 1.5) for _ in range(dimension)]
-    v_start = [v0 * rng.uniform(0.5, 2.0) for _ in range(dimension)]
+    v_start = [v0 * rng.uniform(1.0 if plan else 0.5, 2.0) for _ in range(dimension)]
     roots = [2.0 ** (-b / (2 * half_life)) for b in batches]
     y_min, y_bar = min(roots), max(roots)
     gam_bar, gam_low = beta1 / y_min, beta1 / y_bar
@@ -45,16 +50,19 @@ def norm_test_tree(
     def loss(x: list[float]) -> float:
         return sum(1 - math.cos(t) for t in x)
 
-    def auxiliary(w: list[float], w_prev: list[float]) -> list[float]:
-        return [(x - gh * z) / (1 - gh) for x, z in zip(w, w_prev, strict=True)]
+    def auxiliary(w: list[float], w_prev: list[float], level: int) -> list[float]:
+        kappa = gh / (1 - gh) if plan is None else plan["kappa"][level]
+        return [x + kappa * (x - z) for x, z in zip(w, w_prev, strict=True)]
 
     def grow(p: float, state: dict[str, Any], level: int) -> None:
         w, w_prev, m, v = state["w"], state["w_prev"], state["m"], state["v"]
-        B = rng.choice(batches)
+        B = rng.choice(batches) if plan is None else plan["batch_size"][level]
+        rate = alpha if plan is None else plan["rates"][level]
         y = 2.0 ** (-B / (2 * half_life))
-        G, u = [math.sin(x) for x in w], auxiliary(w, w_prev)
+        G, u = [math.sin(x) for x in w], auxiliary(w, w_prev, level)
         G_prev = [math.sin(x) for x in w_prev]
-        E = [(math.sin(z) - b) / (gh * a) if beta1 else 0.0 for z, b in zip(u, G, strict=True)]
+        moved = gh * a if plan is None else beta1 / y * plan["a"][level]
+        E = [(math.sin(z) - b) / moved if beta1 else 0.0 for z, b in zip(u, G, strict=True)]
         weight = rng.uniform(0.2, 0.8)
         size = [rng.uniform(0, 1) for _ in w]
         node = Node(
@@ -73,6 +81,11 @@ def norm_test_tree(
             vectors={"G": G, "G_prev": G_prev, "E": E, "m_prev": m, "v_prev": v},
         )
         nodes.append(node)
+        if plan is not None:
+            node.values.update({"a": plan["a"][level], "alpha_prev": plan["alpha_prev"][level]})
+            node.values["psi"] = plan["psi"][level]
+            for name in ("J", "A", "phi"):
+                node.values |= {f"{name}_prev": plan[name][level], name: plan[name][level + 1]}
         left["S"] += p * sum(b * b / (y * math.sqrt(x)) for b, x in zip(G, v, strict=True))
         left["l1"] += p * sum(map(abs, G))
         # Two outcomes of mean zero and second moment at most eta^2 G^2.
@@ -81,8 +94,8 @@ def norm_test_tree(
             g = [b * (1 + eta * z * direction) for b, z in zip(G, size, strict=True)]
             m_next = [beta1 * x + f * z for x, z in zip(m, g, strict=True)]
             v_next = [y * y * x + (1 - y * y) * z * z for x, z in zip(v, g, strict=True)]
-            w_next = [x - alpha * b / math.sqrt(z) for x, b, z in zip(w, m_next, v_next, strict=True)]
-            F_next = loss(auxiliary(w_next, w))
+            w_next = [x - rate * b / math.sqrt(z) for x, b, z in zip(w, m_next, v_next, strict=True)]
+            F_next = loss(auxiliary(w_next, w, level + 1))
             node.draws.append(
                 Draw(probability=q_, values={"F_next": F_next}, vectors={"g": g, "m": m_next, "v": v_next})
             )
@@ -135,6 +148,10 @@ def norm_test_tree(
         "c": 1 - y_bar**2,
         "e": 1 - gam_bar,
     }
+    if plan is not None:
+        constants |= {f"{name}_0": plan[name][0] for name in ("J", "A", "phi")}
+        constants |= {"a_min": min(plan["a"]), "y_bar": y_bar, "c_max": 1 - y_min**2, "xi": plan["xi"]}
+        constants["q_min"] = plan["q_min"]
     constants["end"] = ends
     return constants, nodes, left
 
