@@ -1,0 +1,1 @@
+"""Both papers, claim by claim: stated there, predicted by theory, measured here, verdict."""

@@ -1,0 +1,142 @@
+"""Paired comparisons of arms over seeds: intervals, superiority, equivalence, and many of them at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from bstheory.errors import input_error
+from bstheory.verdict import Verdict
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Difference:
+    """Paired difference over seeds.
+
+    Attributes:
+        mean, half_width: mean of the n differences and half of the Student interval at ``level``.
+        p_above: one-sided p-value of "the mean difference is above zero".
+        n, level: sample size and level of the interval.
+    """
+
+    mean: float
+    half_width: float
+    p_above: float
+    n: int
+    level: float
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Two-sided Student interval."""
+        return self.mean - self.half_width, self.mean + self.half_width
+
+    def to_json(self) -> dict[str, float | int | list[float]]:
+        """Plain JSON."""
+        return {
+            "mean": self.mean,
+            "interval": list(self.interval),
+            "p_above": self.p_above,
+            "n": self.n,
+            "level": self.level,
+        }
+
+
+def difference(values: Sequence[float], *, level: float = 0.95) -> Difference:
+    """Summarise paired differences (one per seed).
+
+    Raises:
+        InputError: fewer than two seeds, or a value that is not a number. Infinite values (a diverged arm) are
+            allowed when all differences are infinite with one sign: the interval is then that infinity.
+    """
+    from scipy import stats
+
+    x = np.asarray(values, dtype=float)
+    if x.size < 2 or np.isnan(x).any():
+        raise input_error(
+            got=f"differences {values}",
+            rule="an interval needs at least two seeds and no NaN",
+            do="run more seeds",
+        )
+    if np.isinf(x).any():
+        sign = math.inf if (x > 0).all() else -math.inf if (x < 0).all() else math.nan
+        p = 0.5**x.size if sign > 0 else 1.0  # a sign test is all that infinities allow
+        return Difference(mean=sign, half_width=0.0, p_above=p, n=x.size, level=level)
+    error = float(x.std(ddof=1)) / math.sqrt(x.size)
+    if error == 0.0:
+        p = 0.0 if x[0] > 0 else 1.0
+        return Difference(mean=float(x[0]), half_width=0.0, p_above=p, n=x.size, level=level)
+    t = float(x.mean()) / error
+    return Difference(
+        mean=float(x.mean()),
+        half_width=float(stats.t.ppf((1 + level) / 2, x.size - 1)) * error,
+        p_above=float(stats.t.sf(t, x.size - 1)),
+        n=x.size,
+        level=level,
+    )
+
+
+def superiority(found: Difference, *, alpha: float = 0.05) -> Verdict:
+    """``consistent`` with "the mean is above zero" at level alpha, ``refuted`` if below, else ``undecided``."""
+    if found.p_above <= alpha:
+        return Verdict.CONSISTENT
+    if 1 - found.p_above <= alpha:
+        return Verdict.REFUTED
+    return Verdict.UNDECIDED
+
+
+def equivalence(found: Difference, *, margin: float, alpha: float = 0.05) -> Verdict:
+    """Two one-sided tests of "|mean| < margin"; ``refuted`` where the interval lies outside the margin."""
+    from scipy import stats
+
+    if not margin > 0:
+        raise input_error(got=f"margin={margin}", rule="a margin is positive", do="state one beforehand")
+    low, high = found.interval
+    if found.half_width and math.isfinite(found.mean):
+        # The 1 - 2 alpha interval decides two one-sided tests at alpha.
+        narrow = stats.t.ppf(1 - alpha, found.n - 1) / stats.t.ppf((1 + found.level) / 2, found.n - 1)
+        inner_low, inner_high = (
+            found.mean - narrow * found.half_width,
+            found.mean + narrow * found.half_width,
+        )
+    else:
+        inner_low, inner_high = low, high
+    if -margin < inner_low and inner_high < margin:
+        return Verdict.CONSISTENT
+    if low > margin or high < -margin:
+        return Verdict.REFUTED
+    return Verdict.UNDECIDED
+
+
+def holm(p_values: Mapping[str, float], *, alpha: float = 0.05) -> dict[str, float]:
+    """Holm's step-down levels: the level at which each hypothesis is to be tested, family-wise alpha."""
+    ordered = sorted(p_values, key=lambda name: p_values[name])
+    levels, stopped = {}, False
+    for i, name in enumerate(ordered):
+        level = alpha / (len(ordered) - i)
+        levels[name] = 0.0 if stopped else level
+        stopped = stopped or p_values[name] > level
+    return levels
+
+
+def leave_one_out(grid: Mapping[float, Sequence[float]]) -> tuple[list[float], list[float]]:
+    """Tuned loss per seed without selecting on the reported score.
+
+    Args:
+        grid: learning rate -> loss of each seed (same seeds everywhere).
+
+    Returns:
+        For each seed, the loss at the learning rate that is best on average over the *other* seeds; and those
+        learning rates.
+    """
+    rates = sorted(grid)
+    table = np.array([list(grid[r]) for r in rates], dtype=float)  # [rates, seeds]
+    losses, chosen = [], []
+    for seed in range(table.shape[1]):
+        others = np.delete(table, seed, axis=1).mean(axis=1)
+        best = int(np.argmin(others))
+        losses.append(float(table[best, seed]))
+        chosen.append(rates[best])
+    return losses, chosen
