@@ -124,7 +124,7 @@ def tuned(outcomes: Outcomes, recipes: Sequence[Recipe]) -> Tuned:
     seeds = sorted({r.seed for r in recipes})
     loss = {(r.learning_rate, r.seed): outcomes[r].validation_loss[-1] for r in recipes}
     table = np.array([[loss[rate, seed] for seed in seeds] for rate in rates])
-    losses, chosen = leave_one_out({rate: row for rate, row in zip(rates, table, strict=True)})
+    losses, chosen = leave_one_out(dict(zip(rates, table, strict=True)))
     return Tuned(
         losses=np.array(losses),
         rates=np.array(chosen),

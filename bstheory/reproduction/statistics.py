@@ -48,8 +48,8 @@ def difference(values: Sequence[float], *, level: float = 0.95) -> Difference:
     """Summarise paired differences (one per seed).
 
     Raises:
-        InputError: fewer than two seeds, or a value that is not a number. Infinite values (a diverged arm) are
-            allowed when all differences are infinite with one sign: the interval is then that infinity.
+        InputError: fewer than two seeds, or a value that is not a number. Infinite values (a diverged arm)
+            are allowed; with one sign throughout, the mean is that infinity.
     """
     from scipy import stats
 
@@ -79,7 +79,7 @@ def difference(values: Sequence[float], *, level: float = 0.95) -> Difference:
 
 
 def superiority(found: Difference, *, alpha: float = 0.05) -> Verdict:
-    """``consistent`` with "the mean is above zero" at level alpha, ``refuted`` if below, else ``undecided``."""
+    """Is the mean above zero? ``consistent`` at level alpha, ``refuted`` if below it, else ``undecided``."""
     if found.p_above <= alpha:
         return Verdict.CONSISTENT
     if 1 - found.p_above <= alpha:
