@@ -22,7 +22,8 @@ ALLOWED = {
     "comparison": {"theory", "problems", "schedules", "checking", "simulation"},
     "reports": {"theory", "problems", "schedules", "checking", "simulation", "comparison"},
 }
-TORCH_MAY_BE_IMPORTED_IN = ("training/", "models/", "problems/tiny_lm")
+ALLOWED["reproduction"] = {*ALLOWED, "memory"}
+TORCH_MAY_BE_IMPORTED_IN = ("training/", "models/", "problems/tiny_lm", "reproduction/")
 
 
 def imported_modules(path: Path) -> set[str]:
