@@ -20,6 +20,7 @@ _LAZY: dict[str, tuple[str, str | None]] = {
     "problems": ("bstheory.problems", None),
     "check": ("bstheory.checking", "check"),
     "recheck": ("bstheory.checking", "recheck"),
+    "optimal_batch_schedule": ("bstheory.theory.optimal", "optimal_batch_schedule"),
     "simulate": ("bstheory.simulation", "simulate"),
     "compare": ("bstheory.comparison", "compare"),
     "audit": ("bstheory.comparison", "audit"),

@@ -172,6 +172,18 @@ class Bound:
 
         return tighten(self, constants=constants, schedule=schedule, also=also)
 
+    def tokens_to(self, eps: float, *, constants: Constants, batch_size: int = 1, **options: Any) -> Any:
+        """Fewest tokens at which the bound falls to ``eps`` with a constant batch; see ``theory.optimal``."""
+        from bstheory.theory.optimal import tokens_to
+
+        return tokens_to(self, eps, constants=constants, batch_size=batch_size, **options)
+
+    def critical_batch_size(self, eps: float, *, constants: Constants, **options: Any) -> Any:
+        """Constant batch that brings the bound to ``eps`` at the least cost; see ``theory.optimal``."""
+        from bstheory.theory.optimal import critical_batch_size
+
+        return critical_batch_size(self, eps, constants=constants, **options)
+
 
 def batch_sizes(schedule: Any) -> np.ndarray:
     """Positive integers [K] from a sequence; raises ``InputError`` naming the first offender."""

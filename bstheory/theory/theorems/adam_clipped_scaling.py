@@ -384,7 +384,11 @@ def value(constants: Constants, batch_size: np.ndarray | None) -> Evaluation:
     return Evaluation(
         value=total[()],
         trivial_value=(2 * L * delta * steps + 0 * total)[()],
-        parts={"mean": (total / steps)[()], "largest_learning_rate": np.asarray(largest)[()]},
+        parts={
+            "weight": float(steps),
+            "mean": (total / steps)[()],
+            "largest_learning_rate": np.asarray(largest)[()],
+        },
     )
 
 
