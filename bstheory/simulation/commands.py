@@ -55,11 +55,13 @@ def simulate(
     from bstheory.simulation.sweep import statistics
 
     with _bar(quiet=json == "-") as bar:
-        task = bar.add_task("simulate", note="")
+        task = bar.add_task(
+            "simulate", total=None, note="loading the kernels; the first time ever they compile"
+        )
         run = simulate_configuration(
             _read(config),
             threads=threads,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=lambda done, total: bar.update(task, completed=done, total=total, note=""),
         )
     finite = {name: values[:, -1][_finite(values[:, -1])] for name, values in run.series.items()}
     measured = {name: statistics(values) for name, values in finite.items()}

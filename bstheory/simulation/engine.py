@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -32,6 +32,7 @@ class Paths:
         weight: float64 [C, T], cumulative weights.
         diverged: int64 [C, S], the step at which a path left the range of numbers, else -1.
         x: final points, float64 [C, S, d].
+        points: x at every record, [C, S, T, d], when asked for.
     """
 
     steps: Array
@@ -39,6 +40,27 @@ class Paths:
     weight: Array
     diverged: Array
     x: Array
+    points: Array | None = None
+
+    def statistics(self, quantiles: Sequence[float] = (0.05, 0.5, 0.95)) -> dict[str, dict[str, Array]]:
+        """Over the seeds that did not diverge: per series, ``mean``, ``variance`` and ``q...``, each [C, T].
+
+        Where fewer than two seeds are left the entries are NaN.
+        """
+        alive = self.diverged < 0
+        out: dict[str, dict[str, Array]] = {}
+        for name, values in self.series.items():
+            table = {key: np.full((len(values), values.shape[2]), np.nan) for key in ("mean", "variance")}
+            table |= {f"q{q:g}": np.full((len(values), values.shape[2]), np.nan) for q in quantiles}
+            for c in range(len(values)):
+                kept = values[c, alive[c]]
+                if len(kept) < 2:
+                    continue
+                table["mean"][c], table["variance"][c] = kept.mean(axis=0), kept.var(axis=0, ddof=1)
+                for q, row in zip(quantiles, np.quantile(kept, quantiles, axis=0)):
+                    table[f"q{q:g}"][c] = row
+            out[name] = table
+        return out
 
 
 def kernel_ids(optimizer: Optimizer, dim: int) -> tuple[int, tuple[bool, int, float]]:
@@ -80,6 +102,8 @@ def monte_carlo(
     record_steps: Array | None = None,
     shared_noise: bool = True,
     sums: bool = True,
+    along: Sequence[Mapping[str, Array]] | None = None,
+    keep_points: bool = False,
     dtype: type = np.float64,
     threads: int = 1,
     progress: Callable[[int], None] | None = None,
@@ -94,6 +118,8 @@ def monte_carlo(
         record_steps: increasing steps in 0..K at which to record; default ``[0, K]``.
         shared_noise: the configurations of one seed see the same noise (common random numbers).
         sums: accumulate the weighted gradient norms along the path.
+        along: per configuration, hyperparameters that vary with the step, see :func:`.coefficients`.
+        keep_points: also keep x at every record (nothing of a path is stored otherwise).
         dtype: numpy.float64 or numpy.float32 (accumulators are float64 either way).
         threads: worker threads; results do not depend on it.
         progress: called with the number of steps completed.
@@ -164,9 +190,13 @@ def monte_carlo(
     scratch = [(np.zeros((tile, row), dtype), np.empty((4, d), dtype)) for _ in range(workers)]
     carried = [(0.0, 0.0)] * C
 
+    points = np.empty((C, S, len(records), d)) if keep_points else None
+
     def note(index: int) -> None:
         alive = diverged < 0
         point = x.astype(np.float64)
+        if points is not None:
+            points[:, :, index] = point
         series["loss"][..., index] = np.where(alive, problem.loss(point), np.inf)
         gradient = problem.full_gradient(point)
         series["sq_gradient"][..., index] = np.where(alive, np.sum(gradient**2, axis=-1), np.inf)
@@ -183,7 +213,11 @@ def monte_carlo(
                 tables = []
                 for c, optimizer in enumerate(optimizers):
                     table, carried[c] = coefficients(
-                        optimizer, batch_sizes[c][done:stop], first_step=done, carried=carried[c]
+                        optimizer,
+                        batch_sizes[c][done:stop],
+                        first_step=done,
+                        carried=carried[c],
+                        along=None if along is None else {k: v[done:stop] for k, v in along[c].items()},
                     )
                     weight_now[c] += table[:, kernels.INDEX["weight"]].sum()
                     tables.append(table)
@@ -220,7 +254,14 @@ def monte_carlo(
                 if progress is not None:
                     progress(done)
             note(index)
-    return Paths(steps=records, series=series, weight=weight, diverged=diverged, x=x.astype(np.float64))
+    return Paths(
+        steps=records,
+        series=series,
+        weight=weight,
+        diverged=diverged,
+        x=x.astype(np.float64),
+        points=points,
+    )
 
 
 def _records(record_steps: Array | None, num_steps: int) -> Array:

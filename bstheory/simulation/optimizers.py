@@ -7,6 +7,7 @@ kernels (:mod:`.kernels`) and, where the method is linear, the exact recursions 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -319,7 +320,12 @@ def _one_of(beta_name: str, beta: float | None, half_life_name: str, half_life: 
 
 
 def coefficients(
-    optimizer: Optimizer, batch_size: Array, *, first_step: int = 0, carried: tuple[float, float] = (0.0, 0.0)
+    optimizer: Optimizer,
+    batch_size: Array,
+    *,
+    first_step: int = 0,
+    carried: tuple[float, float] = (0.0, 0.0),
+    along: Mapping[str, Array] | None = None,
 ) -> tuple[Array, tuple[float, float]]:
     """Coefficient table of a stretch of steps.
 
@@ -329,12 +335,15 @@ def coefficients(
         first_step: number of steps already taken.
         carried: ``(log prod beta1, log prod beta2)`` over the steps already taken, returned by the previous
         call.
+        along: hyperparameters that vary along these steps, each [K]: ``learning_rate`` (replaces alpha,
+            before the rate rule), ``beta1``, ``beta2`` (replace what the optimizer says).
 
     Returns:
         ``(table [K, len(COLUMNS)], carried)``.
 
     Raises:
-        InputError: a batch size below 1.
+        InputError: a batch size below 1, an unknown name in ``along``, a value out of range or of another
+        length.
     """
     batch_size = np.asarray(batch_size)
     if batch_size.size and (batch_size.min() < 1 or not np.issubdtype(batch_size.dtype, np.integer)):
@@ -343,7 +352,7 @@ def coefficients(
             rule="each step takes a whole number of at least 1 sample",
             do="correct the schedule",
         )
-    columns = _columns(optimizer, batch_size, first=0 if first_step == 0 else None)
+    columns = _columns(optimizer, batch_size, first=0 if first_step == 0 else None, along=along)
     logs = list(carried)
     for which in (1, 2):
         correction, logs[which - 1] = _correction(
@@ -378,12 +387,24 @@ def coefficients_across(
     return np.stack([columns[name] for name in COLUMNS], axis=1), after
 
 
-def _columns(optimizer: Optimizer, batch_size: Array, *, first: int | slice | None) -> dict[str, Array]:
-    """Columns that depend on the present batch size only; ``first`` selects the entries of the first step."""
+def _columns(
+    optimizer: Optimizer,
+    batch_size: Array,
+    *,
+    first: int | slice | None,
+    along: Mapping[str, Array] | None = None,
+) -> dict[str, Array]:
+    """Columns that depend on the present step only; ``first`` selects the entries of the first step."""
     columns = optimizer.betas(batch_size)
+    varying = _checked_along(along or {}, len(batch_size))
+    for which in ("1", "2"):
+        if f"beta{which}" in varying:
+            columns[f"beta{which}"] = varying[f"beta{which}"]
+            summed = isinstance(optimizer, HeavyBall) and not optimizer.ema and which == "1"
+            columns[f"gain{which}"] = np.ones(len(batch_size)) if summed else 1.0 - varying[f"beta{which}"]
     if first is not None and getattr(optimizer, "start", "zero") == "gradient":
         columns["beta1"][first], columns["gain1"][first] = 0.0, 1.0
-    rate = np.full(len(batch_size), float(optimizer.learning_rate))
+    rate = varying.get("learning_rate", np.full(len(batch_size), float(optimizer.learning_rate)))
     if optimizer.learning_rate_rule == "sqrt_one_minus_beta2":
         rate = rate * np.sqrt(columns["gain2"])
     elif optimizer.learning_rate_rule == "sqrt_batch":
@@ -404,6 +425,23 @@ def _columns(optimizer: Optimizer, batch_size: Array, *, first: int | slice | No
         "batch_size": np.asarray(batch_size, dtype=np.float64),
     }
     return columns
+
+
+def _checked_along(along: Mapping[str, Array], count: int) -> dict[str, Array]:
+    limits = {"learning_rate": np.inf, "beta1": 1.0, "beta2": 1.0}
+    out = {}
+    for name, values in along.items():
+        array = np.array(values, dtype=np.float64)
+        good = name in limits and array.shape == (count,)
+        if not good or not np.all((array >= 0) & (array < limits[name])):
+            raise input_error(
+                got=f"along[{name!r}] of shape {array.shape}",
+                rule=f"it is one of {', '.join(limits)}, with one value per step ({count}), 0 <= beta < 1 and "
+                "0 <= learning_rate < inf",
+                do="correct it",
+            )
+        out[name] = array
+    return out
 
 
 def _correction(beta: Array, kind: str, first_step: int, carried: float) -> tuple[Array, float]:

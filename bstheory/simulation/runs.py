@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ def simulate(
     seeds: int | Sequence[int] = 64,
     records: int = 64,
     quantities: Sequence[str] = ("loss", "sq_gradient", "weighted_sq_gradient"),
+    along: Mapping[str, Any] | None = None,
     dtype: type = np.float64,
     threads: int = 2,
     name: str = "simulate",
@@ -46,6 +47,8 @@ def simulate(
             sum_k w_k ||grad F(x_{k-1})||^2 with the exact gradient along each path),
             ``weighted_l1_gradient``. The series ``weight`` (cumulative sum_k w_k) accompanies either weighted
             one.
+        along: hyperparameters that vary: ``learning_rate``, ``beta1`` or ``beta2``, each a schedule (a
+            function of the tokens consumed before the step) or a vector [K].
         dtype: float64, or float32 for speed (accumulators stay float64).
         threads: results do not depend on it.
         name: name of the run.
@@ -72,6 +75,10 @@ def simulate(
     seed_list = _seeds(seeds)
     consumed = np.concatenate([[0], np.cumsum(batch_size)])
     steps = record_steps(consumed, records)
+    varying = {
+        key: np.asarray(value(consumed[:-1]) if callable(value) else value, dtype=np.float64)
+        for key, value in (along or {}).items()
+    }
     weighted = any(q.startswith("weighted") for q in quantities)
     paths = monte_carlo(
         problem,
@@ -80,6 +87,7 @@ def simulate(
         seeds=seed_list,
         record_steps=steps,
         sums=weighted,
+        along=[varying],
         dtype=dtype,
         threads=threads,
         progress=None if progress is None else lambda done: progress(done, len(batch_size)),
@@ -102,7 +110,8 @@ def simulate(
             "tokens": int(consumed[-1]),
             "records": int(records),
             "dtype": np.dtype(dtype).name,
-        },
+        }
+        | ({"along": {key: run_lengths(value) for key, value in varying.items()}} if varying else {}),
         seeds=tuple(seed_list),
         steps=steps,
         tokens=consumed[steps],
@@ -149,9 +158,9 @@ def record_steps(consumed: Array, records: int) -> Array:
     return np.unique(np.searchsorted(consumed, wanted, side="left").clip(0, len(consumed) - 1))
 
 
-def run_lengths(batch_size: Array) -> list[list[int]]:
-    """``[[num_steps, batch_size], ...]``, exact and usually short."""
-    return [[len(list(group)), int(value)] for value, group in itertools.groupby(batch_size.tolist())]
+def run_lengths(values: Array) -> list[list[Any]]:
+    """``[[num_steps, value], ...]``, exact and usually short."""
+    return [[len(list(group)), value] for value, group in itertools.groupby(values.tolist())]
 
 
 def from_run_lengths(stages: Sequence[Sequence[int]]) -> Array:

@@ -8,10 +8,10 @@ import pytest
 from bstheory.errors import InputError
 from bstheory.simulation.functionals import gaussian_functionals
 
-DRAWS = 200_000
+DRAWS = 50_000
 
 
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("seed", range(70))
 def test_monte_carlo_agrees_at_four_sigma(seed: int) -> None:
     rng = np.random.default_rng(seed)
     terms = int(rng.integers(5, 15))  # from 5 terms on 1/v has a finite variance

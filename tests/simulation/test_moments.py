@@ -104,6 +104,39 @@ def test_monte_carlo_agrees_at_four_sigma(seed: int) -> None:
     assert abs(wrong) > 4
 
 
+def test_two_hundred_drawn_cases_agree_at_four_sigma() -> None:
+    rng, paths, worst = np.random.default_rng(2024), 600, 0.0
+    for case in range(200):
+        d, steps = int(rng.integers(1, 5)), int(rng.integers(5, 40))
+        h, sigma = rng.uniform(0.1, 1.0, d), rng.uniform(0.1, 1.0, d)
+        batches, s = rng.integers(1, 17, steps), float(rng.choice([0.0, 0.2]))
+        beta = float(rng.choice([0.0, rng.uniform(0.1, 0.9)]))
+        rates = rng.uniform(0.02, 0.5, steps) * (1 - beta)
+        law = str(rng.choice(["gaussian", "two_point"]))
+        problem = noisy_quadratic(h, sigma, noise_law=law, noise_growth=s, x0=rng.uniform(-2, 2, d))
+        optimizer = HeavyBall(learning_rate=1.0, beta1=beta) if beta else SGD(learning_rate=1.0)
+        seen = monte_carlo(
+            problem,
+            [optimizer],
+            [batches],
+            seeds=range(case * paths, (case + 1) * paths),
+            sums=False,
+            along=[{"learning_rate": rates}],
+        )
+        loss = seen.series["loss"][0, :, -1]
+        exact = heavy_ball_moments(
+            h,
+            sigma**2,
+            problem.x0**2,
+            learning_rate=rates,
+            beta1=np.full(steps, beta),
+            batch_size=batches,
+            s=s,
+        )[-1, 0]
+        worst = max(worst, abs(loss.mean() - quadratic_loss(h, exact)) / (loss.std(ddof=1) / np.sqrt(paths)))
+    assert worst <= 4
+
+
 INVALID = [
     (lambda: sgd_moments([1.0], [1.0], [1.0], learning_rate=[0.1], batch_size=[1, 2]), "lengths"),
     (lambda: sgd_moments([-1.0], [1.0], [1.0], learning_rate=[0.1], batch_size=[1]), "wrong sign"),

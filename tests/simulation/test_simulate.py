@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 from bstheory.errors import InputError
 from bstheory.problems import cosine_sum, noisy_quadratic
 from bstheory.run import Run
-from bstheory.simulation import SGD, Adam, RMSProp, engine, monte_carlo, runs, simulate
+from bstheory.simulation import SGD, Adam, RMSProp, coefficients, engine, monte_carlo, runs, simulate
+from bstheory.simulation.optimizers import COLUMNS
 
 FLAGSHIP = RMSProp(
     learning_rate=0.1,
@@ -93,6 +95,60 @@ def test_divergence_is_reported_with_its_step() -> None:
     assert np.all(np.isinf(run.series["loss"][:, -1])) and np.all(np.isfinite(run.series["loss"][:, 0]))
 
 
+def test_hyperparameters_that_vary_along_the_run() -> None:
+    problem = noisy_quadratic([1.0, 0.5], 0.3)
+    optimizer = Adam(learning_rate=0.5, beta1=0.9, beta2=0.9)
+    rates = np.linspace(0.02, 0.001, len(RAMP))
+    betas = np.linspace(0.5, 0.99, len(RAMP))
+    run = simulate(
+        problem,
+        optimizer,
+        schedule=RAMP,
+        seeds=3,
+        along={"learning_rate": rates, "beta2": betas, "beta1": 0 * rates},
+    )
+    plain = dataclasses.replace(optimizer, learning_rate=rates[0], beta2=betas[0], beta1=0.0)
+    table, _ = coefficients(plain, RAMP[:1])
+    varied, _ = coefficients(
+        optimizer, RAMP, along={"learning_rate": rates, "beta2": betas, "beta1": 0 * rates}
+    )
+    np.testing.assert_allclose(varied[0], table[0])
+    np.testing.assert_allclose(run.series["weight"][:, -1], rates.sum(), rtol=1e-12)
+    corrections = 1 / (1 - np.cumprod(betas))
+    np.testing.assert_allclose(varied[:, COLUMNS.index("correct2")], corrections, rtol=1e-12)
+    # a function of the tokens consumed before each step gives the same run as its values
+    before = np.concatenate([[0], np.cumsum(RAMP)[:-1]])
+    by_function = simulate(
+        problem, optimizer, schedule=RAMP, seeds=3, along={"learning_rate": lambda t: 0.1 / (1.0 + t)}
+    )
+    by_values = simulate(
+        problem, optimizer, schedule=RAMP, seeds=3, along={"learning_rate": 0.1 / (1.0 + before)}
+    )
+    np.testing.assert_array_equal(by_function.series["loss"], by_values.series["loss"])
+    assert by_function.hash != simulate(problem, optimizer, schedule=RAMP, seeds=3).hash
+
+
+def test_streaming_statistics_and_points() -> None:
+    problem = noisy_quadratic([1.0, 0.5], 0.3)
+    paths = monte_carlo(
+        problem,
+        [SGD(learning_rate=0.1), SGD(learning_rate=9.0)],
+        [RAMP, RAMP],
+        seeds=range(30),
+        keep_points=True,
+        record_steps=np.array([0, 100, 200]),
+    )
+    statistics = paths.statistics(quantiles=(0.25,))["loss"]
+    loss = paths.series["loss"][0]
+    np.testing.assert_allclose(statistics["mean"][0], loss.mean(axis=0))
+    np.testing.assert_allclose(statistics["variance"][0], loss.var(axis=0, ddof=1))
+    np.testing.assert_allclose(statistics["q0.25"][0], np.quantile(loss, 0.25, axis=0))
+    assert np.all(np.isnan(statistics["mean"][1])) == np.all(paths.diverged[1] >= 0)
+    np.testing.assert_array_equal(paths.points[0, :, -1], paths.x[0])
+    np.testing.assert_allclose(problem.loss(paths.points[0]), loss)
+    assert monte_carlo(problem, [SGD(learning_rate=0.1)], [RAMP], seeds=[0]).points is None
+
+
 class _Halves:
     def batch_sizes(self, *, num_tokens: int, seq_len: int) -> np.ndarray:
         return np.full(num_tokens // 2, 2)
@@ -109,6 +165,9 @@ INVALID = [
     ({"schedule": RAMP, "records": 0}, "records=0"),
     ({"schedule": _Halves()}, "token budget"),
     ({"schedule": _Halves(), "tokens": 7}, "consumes 6"),
+    ({"schedule": RAMP, "along": {"gamma": RAMP}}, "gamma"),
+    ({"schedule": RAMP, "along": {"beta2": np.ones(len(RAMP))}}, "0 <= beta < 1"),
+    ({"schedule": RAMP, "along": {"learning_rate": [0.1]}}, "one value per step"),
 ]
 
 
