@@ -436,7 +436,7 @@ def _checked_along(along: Mapping[str, Array], count: int) -> dict[str, Array]:
         if not good or not np.all((array >= 0) & (array < limits[name])):
             raise input_error(
                 got=f"along[{name!r}] of shape {array.shape}",
-                rule=f"it is one of {', '.join(limits)}, with one value per step ({count}), 0 <= beta < 1 and "
+                rule=f"it is one of {', '.join(limits)}, one value per step ({count}), 0 <= beta < 1, "
                 "0 <= learning_rate < inf",
                 do="correct it",
             )

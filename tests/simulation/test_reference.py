@@ -102,6 +102,15 @@ def test_kernel_is_the_reference(optimizer, name: str) -> None:
     np.testing.assert_allclose(sums[0], reference["weighted_sq_gradient"][-1], rtol=TOLERANCE)
 
 
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: f"{o.name}-{OPTIMIZERS.index(o)}")
+def test_the_passes_without_norms_are_the_same_steps(optimizer) -> None:
+    problem = problem_named("quadratic")
+    noise = np.random.default_rng(4).normal(size=(STEPS, DIM))
+    reference = reference_path(problem, optimizer, BATCHES, noise)
+    x, *_ = kernel_path(problem, optimizer, noise, want_sums=False)
+    np.testing.assert_allclose(x, reference["x"][-1], rtol=TOLERANCE, atol=TOLERANCE)
+
+
 def test_muon_steps_have_spectral_norm_one_and_count_nuclear_norms() -> None:
     problem = problem_named("quadratic")
     optimizer = Muon(learning_rate=0.05, beta1=0.5, rows=4, start="gradient", weight="one")
