@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -63,8 +64,8 @@ class Paths:
         return out
 
 
-def kernel_ids(optimizer: Optimizer, dim: int) -> tuple[int, tuple[bool, int, float]]:
-    """Optimizer id of the kernels, and (eps inside the root, rows of the matrix, clipping threshold or 0)."""
+def kernel_ids(optimizer: Optimizer, dim: int) -> tuple[int, tuple[Any, ...]]:
+    """Optimizer id of the kernels, and options: (eps inside the root[, rows, clipping threshold or 0])."""
     name = optimizer.name
     if isinstance(optimizer, HeavyBall) and optimizer.nesterov:
         name = "nesterov"
@@ -78,7 +79,8 @@ def kernel_ids(optimizer: Optimizer, dim: int) -> tuple[int, tuple[bool, int, fl
             rule="the rows divide the coordinates, and a factored second moment needs at least 2 x 2",
             do="choose another number of rows",
         )
-    return kernels.OPTIMIZERS[name], (inside, rows, clip)
+    matrix = name in ("adafactor", "muon")
+    return kernels.OPTIMIZERS[name], (inside, rows, clip) if matrix else (inside,)
 
 
 def kernel_model(problem: Problem, dtype: type) -> tuple[Array, Array, Array, Array, Array]:

@@ -25,7 +25,7 @@ from bstheory.simulation.gradients import (
     sampled_gradient,
 )
 from bstheory.simulation.laws import fill_noise
-from bstheory.simulation.matrix_updates import adafactor_update, muon_update, nuclear_norm
+from bstheory.simulation.matrix_updates import matrix_norm, matrix_step
 from bstheory.simulation.optimizers import COLUMNS, INDEX
 
 OPTIMIZERS = {
@@ -38,7 +38,7 @@ OPTIMIZERS = {
     "adafactor": 6,
     "muon": 7,
 }
-ADAM, MUON = 5, 7
+ADAM, ADAFACTOR, MUON = 5, 6, 7
 # Accumulated along the path in float64; the last one by Muon only, whose dual norm it is.
 SUMS = ("weighted_sq_gradient", "weighted_l1_gradient", "weighted_nuclear_gradient")
 
@@ -149,7 +149,8 @@ def advance_one(
     """Advance one path by ``len(table)`` steps under given noise.
 
     Args:
-        options: ``(eps inside the root, rows of the matrix, clipping threshold or 0)``.
+        options: ``(eps inside the root,)``, and for matrix methods further ``rows`` and the clipping
+            threshold or 0; without these the matrix methods are not even compiled.
         x, m, v: state, [d], updated in place.
         table: coefficients [n, len(COLUMNS)].
         model: see :mod:`.gradients`.
@@ -162,7 +163,7 @@ def advance_one(
         Steps completed before the path escaped; ``len(table)`` when it did not, or was not checked.
     """
     curvature, sigma, growth, data, labels = model
-    inside, rows, clip = options
+    inside = options[0]
     for k in range(table.shape[0]):
         c = table[k]
         plain = problem == QUADRATIC and not want_sums and growth.shape[0] == 0
@@ -181,17 +182,13 @@ def advance_one(
                 sums[0] += c[_WEIGHT] * square
                 sums[1] += c[_WEIGHT] * absolute
                 if optimizer == MUON:
-                    sums[2] += c[_WEIGHT] * nuclear_norm(buffer, rows)
+                    sums[2] += c[_WEIGHT] * matrix_norm(options, buffer)
             if law == SAMPLING:
                 sampled_gradient(problem, x, data, labels, z[k], np.int64(c[_BATCH]), buffer)
             elif law > 0:
                 add_noise(problem, x, model, c[_NOISE], z[k], buffer)
-        if optimizer == MUON:
-            muon_update(x, m, buffer, c[_RATE], c[_DECAY], c[_BETA1], c[_GAIN1], rows)
-        elif optimizer == 6:
-            adafactor_update(
-                x, m, v, buffer, c[_RATE], c[_DECAY], c[_BETA2], c[_GAIN2], c[_CORRECT2], c[_EPS], rows, clip
-            )
+        if optimizer >= ADAFACTOR:
+            matrix_step(optimizer, options, x, m, v, buffer, c)
         elif optimizer == ADAM:
             adam_update(x, m, v, buffer, c, inside)
         elif optimizer == 4:

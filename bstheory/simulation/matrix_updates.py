@@ -8,7 +8,13 @@ from __future__ import annotations
 
 import numba
 import numpy as np
+from numba.extending import overload
 
+from bstheory.simulation.optimizers import INDEX
+
+_RATE, _BETA1, _GAIN1, _BETA2, _GAIN2, _DECAY, _CORRECT2, _EPS = (
+    INDEX[name] for name in ("learning_rate", "beta1", "gain1", "beta2", "gain2", "decay", "correct2", "eps")
+)
 _COMPILE = {"cache": True, "nogil": True, "error_model": "numpy"}
 
 
@@ -59,3 +65,47 @@ def nuclear_norm(g, rows):
     """Sum of the singular values of g as a matrix with ``rows`` rows."""
     _, s, _ = np.linalg.svd(g.copy().reshape(rows, -1), full_matrices=False)
     return np.float64(s.sum())
+
+
+def matrix_step(optimizer, options, x, m, v, g, c):
+    """Step of a matrix method; nothing where ``options`` has no matrix (a function of the kernels only)."""
+    raise NotImplementedError("matrix_step exists only inside compiled code")
+
+
+def matrix_norm(options, g):
+    """Nuclear norm of g, or 0 where ``options`` has no matrix (a function of the kernels only)."""
+    raise NotImplementedError("matrix_norm exists only inside compiled code")
+
+
+@overload(matrix_step)
+def _matrix_step(optimizer, options, x, m, v, g, c):
+    if len(options) == 1:
+        return lambda optimizer, options, x, m, v, g, c: None
+
+    def step(optimizer, options, x, m, v, g, c):
+        if optimizer == 7:
+            muon_update(x, m, g, c[_RATE], c[_DECAY], c[_BETA1], c[_GAIN1], options[1])
+        else:
+            adafactor_update(
+                x,
+                m,
+                v,
+                g,
+                c[_RATE],
+                c[_DECAY],
+                c[_BETA2],
+                c[_GAIN2],
+                c[_CORRECT2],
+                c[_EPS],
+                options[1],
+                options[2],
+            )
+
+    return step
+
+
+@overload(matrix_norm)
+def _matrix_norm(options, g):
+    if len(options) == 1:
+        return lambda options, g: 0.0
+    return lambda options, g: nuclear_norm(g, options[1])

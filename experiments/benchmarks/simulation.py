@@ -142,7 +142,7 @@ class Engine:
         kernels.advance(
             PROBLEMS["quadratic"],
             kernels.OPTIMIZERS["adam"],
-            (False, 1, 0.0),
+            (False,),
             self.law,
             0.0,
             self.shared,
