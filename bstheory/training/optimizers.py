@@ -131,7 +131,9 @@ class TokenOptimizer:
     def zero_grad(self) -> None:
         """Free all gradients."""
         for part in self.parts.values():
-            part.zero_grad(set_to_none=True)
+            for group in part.param_groups:
+                for parameter in group["params"]:
+                    parameter.grad = None
 
     def counters(self) -> dict[str, Any]:
         """What lies beside the torch state: JSON."""

@@ -9,6 +9,7 @@ and the token after each as its target, so consecutive rows share one token and 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ MAGIC = 20240520
 VERSION = 1
 HEADER = 256  # int32 words
 LARGEST_TOKEN = 2**16 - 1
+CHUNK = 8192  # samples whose order is computed at once
 
 
 def open_shard(path: Path | str) -> np.ndarray:
@@ -129,6 +131,7 @@ class TokenRows:
     vocab_size: int
     seed: int = 0
     block: int = 1
+    _chunk: dict[int, np.ndarray] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.seq_len < 1 or self.block < 1:
@@ -143,14 +146,15 @@ class TokenRows:
                 do="use more data or shorter rows",
             )
 
-    @property
-    def _row_counts(self) -> np.ndarray:
-        return np.array([max(0, (len(a) - 1) // self.seq_len) for a in self.arrays])
+    @functools.cached_property
+    def _ends(self) -> np.ndarray:
+        """Rows up to and including each shard."""
+        return np.cumsum([max(0, (len(a) - 1) // self.seq_len) for a in self.arrays])
 
     @property
     def count(self) -> int:
         """Number of rows."""
-        return int(self._row_counts.sum())
+        return int(self._ends[-1]) if len(self.arrays) else 0
 
     @property
     def tokens(self) -> int:
@@ -159,9 +163,25 @@ class TokenRows:
 
     def rows_of(self, samples: np.ndarray | range) -> np.ndarray:
         """Row numbers of sample indices [B]: a pure function of (seed, index)."""
+        if isinstance(samples, range) and samples.step == 1 and len(samples):
+            return self._consecutive(samples)
         index = np.asarray(samples, dtype=np.int64)
         place = permuted_rows(index // self.block, rows=self.count // self.block, seed=self.seed)
         return place * self.block + index % self.block
+
+    def _consecutive(self, samples: range) -> np.ndarray:
+        """The same for a range, from chunks of the order that are computed once."""
+        parts = []
+        start = samples.start
+        while start < samples.stop:
+            number, offset = divmod(start, CHUNK)
+            if number not in self._chunk:
+                self._chunk.clear()
+                self._chunk[number] = self.rows_of(np.arange(number * CHUNK, (number + 1) * CHUNK))
+            stop = min(samples.stop, (number + 1) * CHUNK)
+            parts.append(self._chunk[number][offset : offset + stop - start])
+            start = stop
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         """Tokens of rows [B] as int64 [B, seq_len + 1].
@@ -169,11 +189,11 @@ class TokenRows:
         Raises:
             InputError: a token id that is not below ``vocab_size``.
         """
-        ends = np.cumsum(self._row_counts)
         out = np.empty((len(rows), self.seq_len + 1), dtype=np.int64)
-        for k, row in enumerate(np.asarray(rows)):
-            shard = int(np.searchsorted(ends, row, side="right"))
-            start = (int(row) - (int(ends[shard - 1]) if shard else 0)) * self.seq_len
+        several = len(self.arrays) > 1
+        for k, row in enumerate(rows.tolist()):
+            shard = int(np.searchsorted(self._ends, row, side="right")) if several else 0
+            start = (row - (int(self._ends[shard - 1]) if shard else 0)) * self.seq_len
             out[k] = self.arrays[shard][start : start + self.seq_len + 1]
         if out.size and (largest := int(out.max())) >= self.vocab_size:
             raise input_error(

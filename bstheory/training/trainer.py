@@ -130,6 +130,7 @@ class Trainer:
 
             self.statistics = GradientStatistics(trainable)
         self.wrapped = trainable
+        self.parameters = [p for p in trainable.parameters() if p.requires_grad]
         self.forward = self._compiled(trainable)
         self.held_out = torch.from_numpy(validation.read(validation.spread(config.eval_rows)))
         self.records: list[Record] = []
@@ -252,7 +253,8 @@ class Trainer:
     def train_step(self, plan: BatchPlan) -> tuple[BatchPlan, float, Tensor, Tensor | None, Any]:
         """One optimizer step; what it left (loss and norm still on the device) is for ``_record``."""
         config = self.config
-        rate = float(config.learning_rate(self.scheduler.position.clock(config.learning_rate.unit)))
+        schedule = config.learning_rate
+        rate = float(schedule.value(float(self.scheduler.position.clock(schedule.unit))))
         self.optimizer.set_learning_rate(rate)
         losses, norm, seen = [], None, None
         if self.statistics:
@@ -269,7 +271,7 @@ class Trainer:
             if self.statistics:
                 seen = self.statistics.finish()
             if config.grad_clip is not None:
-                norm = nn.utils.clip_grad_norm_(self.wrapped.parameters(), config.grad_clip)
+                norm = nn.utils.clip_grad_norm_(self.parameters, config.grad_clip)
         self.optimizer.zero_grad()
         self.scheduler.step(seen)
         mean = losses[0] if len(losses) == 1 else torch.stack(losses).mean()

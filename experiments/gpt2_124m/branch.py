@@ -1,0 +1,89 @@
+"""Critical batch size by branching: from each checkpoint of the noise run, train on with k times the batch.
+
+    python experiments/gpt2_124m/branch.py --data DATA --out OUT --minutes 9 [--scale tiny]
+
+Every branch sees the same number of tokens; the learning rate is the parent's there times sqrt(k), constant.
+The critical batch size at a checkpoint is the largest k B whose loss stays within the tolerance of the branch
+with k = 1 (Merrill et al. 2025, arXiv:2505.23971). Writes OUT/noise/branches.json; resumes where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+import sys
+import time
+from pathlib import Path
+
+from config import SCALES, noise_arms
+
+from bstheory.files import read_json, write_json
+from bstheory.schedules import Schedule
+from bstheory.training.checkpoints import list_checkpoints, read_state
+from bstheory.training.config import batch_size_schedule
+from bstheory.training.parallel import world
+from bstheory.training.shards import open_rows
+from bstheory.training.trainer import Trainer
+
+TOLERANCE = 0.01  # nats
+FACTORS = (1, 2, 4, 8)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=9.0)
+    parser.add_argument("--scale", choices=SCALES, default="gpu")
+    options = parser.parse_args()
+    deadline = time.monotonic() + 60 * options.minutes
+    scale = SCALES[options.scale]()
+    parent = noise_arms(scale, 0)[0]
+    target = options.out / "noise" / "branches.json"
+    results = read_json(target) if target.exists() else {}
+    base = scale.batch_sizes[-2]
+    tokens = max(FACTORS) * base * scale.model.context * 4
+    vocabulary, length = scale.model.vocab_size, scale.model.context
+    held_out = open_rows(options.data / "val", seq_len=length, vocab_size=vocabulary)
+    with world() as here:
+        for checkpoint in list_checkpoints(options.out / "noise" / "noise-seed0" / "checkpoints")[:-1]:
+            at = read_state(checkpoint)["scheduler"]["tokens"]
+            for factor in FACTORS:
+                key = f"{at}/{factor}"
+                if key in results:
+                    continue
+                if time.monotonic() > deadline:
+                    return 3
+                peak = float(parent.learning_rate(at)) * math.sqrt(factor)
+                constant = Schedule(
+                    name="constant", quantity="learning_rate", unit="tokens", params={"value": peak}
+                )
+                config = dataclasses.replace(
+                    parent,
+                    name=f"branch_{at}_{factor}",
+                    tokens=tokens,
+                    batch_size=batch_size_schedule(base * factor),
+                    learning_rate=constant,
+                    statistics=False,
+                    seed=1,  # rows that the parent has not seen in this order
+                    eval_every_tokens=None,
+                    checkpoint_every_tokens=None,
+                )
+                rows = open_rows(options.data / "train", seq_len=length, vocab_size=vocabulary, seed=1)
+                trainer = Trainer(config, data=rows, validation=held_out, here=here, branch_from=checkpoint)
+                results[key] = trainer.run().summary["final_validation_loss"]
+                print(f"{at:,} tokens, batch {base * factor}: {results[key]:.4f}", flush=True)
+                write_json(target, results)
+    starts = sorted({int(key.split("/")[0]) for key in results})
+    critical = {
+        at: max(f for f in FACTORS if results[f"{at}/{f}"] <= results[f"{at}/1"] + TOLERANCE) * base
+        for at in starts
+    }
+    write_json(target.with_name("critical.json"), {"tolerance": TOLERANCE, "critical_batch_size": critical})
+    print(critical)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

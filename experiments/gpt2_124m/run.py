@@ -1,0 +1,72 @@
+"""Run arms of one piece until the time is up; call again to go on. Exit code 0: all done, 3: more remains.
+
+python experiments/gpt2_124m/run.py half_life --data DATA --out OUT --minutes 9 [--seeds 0 1] [--scale
+tiny]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from config import PIECES, SCALES
+
+from bstheory.files import read_json
+from bstheory.training.config import TrainConfig
+from bstheory.training.parallel import World, world
+from bstheory.training.shards import open_rows
+from bstheory.training.trainer import NonFiniteError, Trainer
+
+
+def finished(folder: Path) -> bool:
+    return (folder / "run.json").exists() and bool(read_json(folder / "run.json")["summary"]["finished"])
+
+
+def train(config: TrainConfig, data: Path, folder: Path, here: World, seconds: float) -> str:
+    """Train one arm for at most ``seconds``; what happened, in words."""
+    vocabulary = config.model.vocab_size
+    rows = open_rows(data / "train", seq_len=config.length, vocab_size=vocabulary, seed=config.seed)
+    held_out = open_rows(data / "val", seq_len=config.length, vocab_size=vocabulary)
+    try:
+        trainer = Trainer(config, data=rows, validation=held_out, here=here, folder=folder, resume=True)
+        run = trainer.run(stop_after_seconds=seconds)
+    except NonFiniteError as error:
+        (folder / "diverged.txt").write_text(f"{error}\n")
+        return f"diverged: {error}"
+    state = "finished" if run.summary["finished"] else f"stopped at {run.tokens[-1]:,} tokens"
+    return f"{state}, {run.summary['tokens_per_second']:,.0f} tokens/s, loss {run.series['loss'][0, -1]:.4f}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("piece", choices=PIECES)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=9.0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--scale", choices=SCALES, default="gpu")
+    options = parser.parse_args()
+    deadline = time.monotonic() + 60 * options.minutes
+    scale = SCALES[options.scale]()
+    with world() as here:
+        for seed in options.seeds:
+            for config in PIECES[options.piece](scale, seed):
+                folder = options.out / options.piece / f"{config.name}-seed{seed}"
+                if finished(folder) or (folder / "diverged.txt").exists():
+                    continue
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return 3
+                print(
+                    f"{config.name} seed {seed}: {train(config, options.data, folder, here, left)}",
+                    flush=True,
+                )
+                if not finished(folder) and not (folder / "diverged.txt").exists():
+                    return 3
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""The GPT-2 campaign's scripts at tiny scale: pieces stop and go on, finish, and are judged."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import bstheory
+from bstheory.run import Run
+from bstheory.training.commands import predict, validate
+from bstheory.training.predictions import read_predictions
+
+ROOT = Path(bstheory.__file__).resolve().parent.parent
+SCRIPTS = ROOT / "experiments" / "gpt2_124m"
+
+
+def script(name: str, *words: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, str(SCRIPTS / name), *words],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode in (0, 3), done.stderr[-2000:]
+    return done.returncode, done.stdout
+
+
+def test_the_committed_predictions_are_intact() -> None:
+    names = {p.name for p in read_predictions(SCRIPTS / "prediction.json")}
+    assert {
+        "gain_at_1",
+        "gain_shrinks_1_to_64",
+        "beta2_at_512",
+        "peak_memory",
+        "optimizer_gap_grows",
+    } <= names
+
+
+@pytest.mark.slow
+def test_a_piece_goes_on_where_it_stopped_and_is_judged(shards: Path, tmp_path: Path) -> None:
+    common = ("--data", str(shards), "--out", str(tmp_path), "--scale", "tiny", "--seeds", "0")
+    code, first = script("run.py", "half_life", *common, "--minutes", "0.04")
+    assert code == 3
+    code, rest = script("run.py", "half_life", *common, "--minutes", "5")
+    assert code == 0 and "half_life_32" in first + rest
+    assert script("run.py", "half_life", *common)[1] == ""  # nothing left
+    folders = tuple(str(p) for p in sorted((tmp_path / "half_life").iterdir()))
+    assert len(folders) == 5
+    assert Run.load(folders[0]).summary["finished"]
+    against = tmp_path / "prediction.json"
+    predict("tiny_study", out=str(against), batch_sizes=(1, 4, 32), probe_steps=0)
+    out = tmp_path / "findings.json"
+    validate(folders, against=str(against), json=str(out))
+    verdicts = {entry["name"]: entry["verdict"] for entry in json.loads(out.read_text())}
+    assert verdicts["beta2_at_1"] == verdicts["beta2_at_32"] == "consistent"
+    assert verdicts["gain_at_1"] == "undecided"  # one seed judges nothing
+
+
+@pytest.mark.slow
+def test_noise_and_branches(shards: Path, tmp_path: Path) -> None:
+    pytest.importorskip("bstheory.training.gradient_statistics")
+    common = ("--data", str(shards), "--out", str(tmp_path), "--scale", "tiny")
+    assert script("run.py", "noise", *common, "--seeds", "0")[0] == 0
+    run = Run.load(tmp_path / "noise" / "noise-seed0")
+    assert run.series["noise"].shape == run.series["loss"].shape
+    assert script("branch.py", *common)[0] == 0
+    critical = json.loads((tmp_path / "noise" / "critical.json").read_text())["critical_batch_size"]
+    assert len(critical) >= 6 and all(size in (4, 8, 16, 32) for size in critical.values())
+
+
+@pytest.mark.slow
+def test_the_schedules_piece(shards: Path, tmp_path: Path) -> None:
+    pytest.importorskip("bstheory.training.gradient_statistics")
+    common = ("--data", str(shards), "--out", str(tmp_path), "--scale", "tiny", "--seeds", "0")
+    assert script("run.py", "schedules", *common)[0] == 0
+    stages = Run.load(tmp_path / "schedules" / "stages_fixed-seed0")
+    assert stages.series["batch_size"][0, 0] == 4 and stages.series["batch_size"][0, -1] == 32
