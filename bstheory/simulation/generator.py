@@ -14,10 +14,16 @@ Lea and Flood 2014 (SplitMix64).
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numba
 import numpy as np
 from numba.core import types
 from numba.extending import intrinsic
+
+from bstheory.simulation.kernel_cache import discard_stale
+
+discard_stale(Path(__file__).resolve().parent)  # before the first kernel is looked up
 
 LANES = 16
 BLOCK = 2 * LANES  # Box-Muller yields two normals per lane

@@ -12,11 +12,15 @@ Reference: theory entries ``nqm_sgd`` and ``nqm_heavy_ball``; 1907.04164 for the
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numba
 import numpy as np
 
 from bstheory.errors import input_error
+from bstheory.simulation.kernel_cache import discard_stale
 
+discard_stale(Path(__file__).resolve().parent)
 Array = np.ndarray
 
 
