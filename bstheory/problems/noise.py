@@ -57,12 +57,13 @@ def standard_noise(
         return rng.standard_normal(size)
     if law == "two_point":
         return 1.0 - 2.0 * rng.integers(0, 2, size=size)
+    number = float(shape or 0.0)
     if law == "skewed":
-        mean = batch_size * shape
-        return (rng.binomial(batch_size, shape, size=size) - mean) / np.sqrt(mean * (1.0 - shape))
+        mean = batch_size * number
+        return (rng.binomial(batch_size, number, size=size) - mean) / np.sqrt(mean * (1.0 - number))
     if law == "student_t":
-        total = rng.standard_t(shape, size=(batch_size, *size)).sum(axis=0)
-        return total * np.sqrt((shape - 2.0) / (shape * batch_size))
+        total = rng.standard_t(number, size=(batch_size, *size)).sum(axis=0)
+        return total * np.sqrt((number - 2.0) / (number * batch_size))
     return np.zeros(size)
 
 

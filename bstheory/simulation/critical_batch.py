@@ -140,10 +140,9 @@ def tuned_steps(
     """
     h = np.atleast_1d(np.asarray(h, dtype=np.float64))
     top = 2.0 * (1.0 + beta1) / h.max()
-    if learning_rates is None:
-        exponents = np.arange(-60, int(np.ceil(2 * np.log2(top))))
-        learning_rates = (2.0 ** (exponents / 2)).tolist()
-    rates = sorted(rate for rate in learning_rates if 0 < rate < top)
+    default = 2.0 ** (np.arange(-60, int(np.ceil(2 * np.log2(top)))) / 2)
+    grid = default.tolist() if learning_rates is None else list(learning_rates)
+    rates = sorted(rate for rate in grid if 0 < rate < top)
     out = []
     for done, batch in enumerate(batch_sizes):
         found: list[tuple[int, float, bool]] = []

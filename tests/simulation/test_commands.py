@@ -48,7 +48,10 @@ def test_sweep(tmp_path, capsys) -> None:
 
 
 def test_falsify_exit_codes(capsys) -> None:
-    assert commands.falsify(planted=True, json="-") == 0
+    assert (
+        commands.falsify(("sign_sgd_batch_schedule:no_noise", "sgd_strongly_convex:tenth_less"), json="-")
+        == 0
+    )
     document = json.loads(capsys.readouterr().out)
     assert {o["verdict"] for o in document["outcomes"]} == {"refuted"}
     assert commands.falsify(("adam_token_half_life",), budget=50) == 0
