@@ -132,7 +132,7 @@ def _probe(folder: Path) -> None:
 
 
 class _watching:
-    """A bar for the whole check and one for its current part on stderr; plain lines where no terminal is."""
+    """A bar for the whole check and one for each current part on stderr; plain lines without a terminal."""
 
     def __init__(self, quiet: bool) -> None:
         from rich.console import Console
@@ -149,8 +149,9 @@ class _watching:
             disable=quiet or not self.console.is_terminal,
         )
         self.whole = self.bars.add_task("check", total=1.0)
-        self.part = self.bars.add_task("", total=1.0)
-        self.number, self.started = 0, 0.0
+        self.parts: dict[int, Any] = {}
+        self.fractions: dict[int, float] = {}
+        self.started: dict[int, float] = {}
 
     def __enter__(self) -> Callable[[int, int, str, float, list[Link]], None]:
         self.bars.start()
@@ -160,15 +161,15 @@ class _watching:
         self.bars.stop()
 
     def update(self, number: int, total: int, title: str, fraction: float, found: list[Link]) -> None:
-        if number != self.number:
-            self.number, self.started = number, time.perf_counter()
-            self.bars.reset(self.part, description=f"  {title}"[:44])
-        self.bars.update(
-            self.whole, completed=(number - 1 + fraction) / total, description=f"{number} of {total} parts"
-        )
-        self.bars.update(self.part, completed=fraction)
+        if number not in self.started:
+            self.started[number] = time.perf_counter()
+            self.parts[number] = self.bars.add_task(f"  {title}"[:44], total=1.0)
+        self.fractions[number] = fraction
+        done = sum(self.fractions.values())
+        self.bars.update(self.whole, completed=done / total, description=f"{int(done)} of {total} parts")
+        self.bars.update(self.parts[number], completed=fraction, visible=not found)
         if found and not self.quiet and not self.console.is_terminal:
-            seconds = time.perf_counter() - self.started
+            seconds = time.perf_counter() - self.started[number]
             verdicts = ", ".join(dict.fromkeys(link.verdict.word for link in found))
             print(f"[{number}/{total}] {title}: {verdicts} ({seconds:.1f} s)", file=sys.stderr)
 

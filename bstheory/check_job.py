@@ -6,8 +6,10 @@ interrupted check is finished by ``--resume`` with the same numbers.
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import json as json_module
+import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -137,10 +139,14 @@ class Result:
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """A piece of work that yields links; ``work`` reports its progress as a fraction."""
+    """A piece of work that yields links; ``work`` reports its progress as a fraction.
+
+    ``apart`` marks work done in processes of its own: it runs beside the others.
+    """
 
     title: str
     work: Callable[[Progress], list[Link]]
+    apart: bool = False
 
 
 def run_check(
@@ -160,19 +166,39 @@ def run_check(
     """
     studies: list[Run] = []
     tasks = list(_tasks(settings, folder, studies))
-    links: list[Link] = []
-    for number, task in enumerate(tasks, start=1):
+    found: dict[int, list[Link]] = {}
 
-        def progress(fraction: float, number: int = number, title: str = task.title) -> None:
+    def do(number: int) -> None:
+        task = tasks[number]
+
+        def progress(fraction: float) -> None:
             if watch:
-                watch(number, len(tasks), title, fraction, [])
+                watch(number + 1, len(tasks), task.title, fraction, [])
 
         progress(0.0)
-        found = task.work(progress)
-        links += found
+        found[number] = task.work(progress)
         if watch:
-            watch(number, len(tasks), task.title, 1.0, found)
-    result = Result(settings=settings, links=tuple(links), studies=tuple(studies), folder=folder)
+            watch(number + 1, len(tasks), task.title, 1.0, found[number])
+
+    children = set(multiprocessing.active_children())
+    with concurrent.futures.ThreadPoolExecutor(1) as aside:
+        try:
+            waiting = [aside.submit(do, number) for number, task in enumerate(tasks) if task.apart]
+            for number, task in enumerate(tasks):
+                if not task.apart:
+                    do(number)
+            for one in waiting:
+                # A wait without an end would not notice Ctrl-C where the signal reaches another thread first.
+                while not one.done():
+                    concurrent.futures.wait([one], timeout=0.2)
+                one.result()
+        except BaseException:
+            # The thread waits for its worker processes; without them it ends, with an error nobody asks for.
+            for child in set(multiprocessing.active_children()) - children:
+                child.terminate()
+            raise
+    links = tuple(link for number in sorted(found) for link in found[number])
+    result = Result(settings=settings, links=links, studies=tuple(studies), folder=folder)
     write_json(folder / "results.json", result.to_json())
     return result
 
@@ -199,7 +225,9 @@ def _tasks(settings: Settings, folder: Path, studies: list[Run]) -> Iterator[Tas
         yield Task("controls", lambda progress: _controls(settings, folder, progress))
     if plan.LANGUAGE_MODEL in chosen:
         yield Task(
-            "tiny language model", lambda progress: _language_model(settings, folder, studies, progress)
+            "tiny language model",
+            lambda progress: _language_model(settings, folder, studies, progress),
+            apart=True,
         )
 
 

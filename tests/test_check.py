@@ -193,6 +193,32 @@ def test_ctrl_c_leaves_a_directory_that_resume_finishes_with_the_same_numbers(tm
     assert numbers(json.loads(done.stdout)) == numbers(json.loads(whole.stdout))
 
 
+@pytest.mark.slow
+def test_ctrl_c_during_training_ends_the_workers_too(tmp_path) -> None:
+    psutil = pytest.importorskip("psutil")
+    process = subprocess.Popen(
+        [*MAIN, "check", "tiny_lm", "--quick"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    deadline = time.monotonic() + 300
+    while not list(tmp_path.glob("runs/*/tiny_lm/*/run.json")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    assert len(workers) >= 2
+    os.kill(process.pid, signal.SIGINT)
+    _, message = process.communicate(timeout=60)
+    assert process.returncode == 130 and "check --resume runs/check-" in message
+    _, alive = psutil.wait_procs(workers, timeout=30)
+    assert alive == []
+    for folder in tmp_path.glob("runs/*/tiny_lm/*/run.json"):
+        Run.load(folder.parent)  # what had finished can be read
+
+
 def test_a_damaged_part_is_noticed_on_resume(tmp_path, finished) -> None:
     _, folder = finished
     (run,) = (folder / "runs").iterdir()
