@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from bstheory.errors import input_error
-from bstheory.problems.noise import check_batch_size, standard_noise
+from bstheory.problems.noise import check_batch_size, largest_noise, standard_noise
 from bstheory.problems.noisy_quadratic import _point
 from bstheory.problems.problem import Array, Constant, Problem
 
@@ -18,6 +18,7 @@ def cosine_sum(
     x0: float | Sequence[float] | Array = 2.0,
     *,
     noise_law: str = "two_point",
+    noise_shape: float | None = None,
 ) -> Problem:
     r"""F(x) = sum_i (1 - cos x_i) with stochastic gradient sin x_i + sigma / sqrt(B) z_i, z_i = +1 or -1.
 
@@ -29,7 +30,8 @@ def cosine_sum(
       mean value theorem the gradient is 1-Lipschitz, and at x = 0 no smaller constant works.
     - ``R`` = 1 + sigma, an **upper** bound of every coordinate of every stochastic gradient, almost surely:
       |sin x_i + sigma / sqrt(B) z_i| <= |sin x_i| + sigma / sqrt(B) <= 1 + sigma because |z_i| = 1, B >= 1.
-      With ``noise_law="gaussian"`` the gradient is unbounded and no ``R`` is published.
+      With ``noise_law="asymmetric"``, R = 1 + sigma max(sqrt((1-p)/p), sqrt(p/(1-p))), by the same argument
+      with that bound of |z_i|. With the other laws the gradient is unbounded and no ``R`` is published.
     - ``G_inf`` = 1, an **upper** bound of |sin x_i|; hence the trivial bound d G_inf^2 = d on ||grad F||^2.
     - ``sigma_sq`` = d sigma^2, **exact**: E z_i^2 = 1 in each of d coordinates, for one sample; and
       E||g - grad F||^2 = sigma_sq / B for a batch of B.
@@ -44,7 +46,7 @@ def cosine_sum(
         dim: number of coordinates d, at least 1.
         noise_scale: sigma >= 0, standard deviation of one sample's gradient coordinate.
         x0: initial point, [d] or a number.
-        noise_law: ``two_point`` (bounded, the theorem's), ``gaussian`` or ``none``.
+        noise_law, noise_shape: ``two_point`` (bounded, the theorem's) or another of that module.
 
     Raises:
         InputError: ``dim`` < 1, ``noise_scale`` negative or not finite, an unknown law.
@@ -70,6 +72,7 @@ def cosine_sum(
         noise_scale=noise_scale,
         x0=x0,
         noise_law=noise_law,
+        noise_shape=noise_shape,
     )
 
 
@@ -82,6 +85,7 @@ def bounded_problem(
     noise_scale: float,
     x0: float | Sequence[float] | Array,
     noise_law: str,
+    noise_shape: float | None = None,
 ) -> Problem:
     """Assemble a separable problem with F_* = 0, L = 1, |gradient coordinate| <= 1, proved by its maker."""
     if int(dim) != dim or dim < 1:
@@ -96,17 +100,14 @@ def bounded_problem(
             rule="a standard deviation is finite and non-negative",
             do="pass 0 or more",
         )
-    if noise_law not in ("none", "two_point", "gaussian"):
-        raise input_error(
-            got=f"noise_law={noise_law!r}",
-            rule="the cosine problem has the laws none, two_point and gaussian",
-            do="pass one of these",
-        )
+    largest = largest_noise(noise_law, noise_shape)
     start = _point(x0, dim)
 
     def gradient(x: Array, batch_size: int, rng: np.random.Generator) -> Array:
         scale = sigma / np.sqrt(check_batch_size(batch_size))
-        return full_gradient(x) + scale * standard_noise(noise_law, np.shape(x), rng)
+        return full_gradient(x) + scale * standard_noise(
+            noise_law, np.shape(x), rng, batch_size=batch_size, shape=noise_shape
+        )
 
     constants = {
         "L": Constant(value=1.0, unit="loss/param^2", known="proved"),
@@ -118,9 +119,11 @@ def bounded_problem(
         "sigma_sq": Constant(value=dim * sigma**2, unit="grad^2*samples", known="by construction"),
         "noise": Constant(value=np.full(dim, sigma), unit="grad*sqrt(samples)", known="by construction"),
     }
-    if noise_law != "gaussian":
-        bound = 1.0 + (sigma if noise_law == "two_point" else 0.0)
-        constants["R"] = Constant(value=bound, unit="grad", known="proved")
+    if np.isfinite(largest):
+        constants["R"] = Constant(value=1.0 + sigma * largest, unit="grad", known="proved")
+    params = {"kernel": name, "noise": np.full(dim, sigma), "noise_law": noise_law}
+    if noise_shape is not None:
+        params["noise_shape"] = float(noise_shape)
     return Problem(
         name=name,
         dim=dim,
@@ -129,5 +132,5 @@ def bounded_problem(
         loss=loss,
         full_gradient=full_gradient,
         gradient=gradient,
-        params={"kernel": name, "noise": np.full(dim, sigma), "noise_law": noise_law},
+        params=params,
     )

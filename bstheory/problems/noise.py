@@ -11,6 +11,9 @@ and E z^2 = 1:
   ``noise_shape``, else -sqrt(p/(1-p)). Skewness (1-2p) / sqrt(p (1-p) B).
 - ``student_t``: the exact law of a mean of B Student-t samples with ``noise_shape`` > 2 degrees of freedom,
   scaled to variance 1. Heavy tails: moments of order ``noise_shape`` and above are infinite.
+- ``asymmetric``: z = sqrt((1-p)/p) with probability p = ``noise_shape``, else -sqrt(p/(1-p)), whatever B.
+  Like ``two_point`` a law of the batch mean itself: theorems that assume only the variance sigma^2 / B must
+  hold for it, and it is what an adversary would choose.
 - ``none``: z = 0.
 """
 
@@ -20,7 +23,7 @@ import numpy as np
 
 from bstheory.errors import input_error
 
-NOISE_LAWS = ("none", "gaussian", "two_point", "skewed", "student_t")
+NOISE_LAWS = ("none", "gaussian", "two_point", "asymmetric", "skewed", "student_t")
 
 
 def check_noise_law(law: str, shape: float | None = None) -> str:
@@ -29,7 +32,8 @@ def check_noise_law(law: str, shape: float | None = None) -> str:
         raise input_error(
             got=f"noise_law={law!r}", rule=f"the laws are {', '.join(NOISE_LAWS)}", do="pass one of these"
         )
-    rules = {"skewed": ("lies in (0, 1)", 0.0, 1.0), "student_t": ("exceeds 2", 2.0, np.inf)}
+    unit = ("lies in (0, 1)", 0.0, 1.0)
+    rules = {"skewed": unit, "asymmetric": unit, "student_t": ("exceeds 2", 2.0, np.inf)}
     if law in rules:
         rule, low, high = rules[law]
         if shape is None or not low < shape < high:
@@ -58,6 +62,9 @@ def standard_noise(
     if law == "two_point":
         return 1.0 - 2.0 * rng.integers(0, 2, size=size)
     number = float(shape or 0.0)
+    if law == "asymmetric":
+        odds = np.sqrt((1.0 - number) / number)
+        return np.where(rng.random(size) < number, odds, -1.0 / odds)
     if law == "skewed":
         mean = batch_size * number
         return (rng.binomial(batch_size, number, size=size) - mean) / np.sqrt(mean * (1.0 - number))
@@ -94,3 +101,12 @@ def vector(name: str, value: object, dim: int, *, positive: bool = False) -> np.
             do="correct the values",
         )
     return np.broadcast_to(array, (dim,)).copy()
+
+
+def largest_noise(law: str, shape: float | None) -> float:
+    """Almost-sure bound on |z|; infinite where there is none."""
+    check_noise_law(law, shape)
+    if law == "asymmetric":
+        odds = np.sqrt((1.0 - float(shape or 0.0)) / float(shape or 0.0))
+        return float(max(odds, 1.0 / odds))
+    return {"none": 0.0, "two_point": 1.0}.get(law, np.inf)

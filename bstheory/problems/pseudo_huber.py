@@ -16,6 +16,7 @@ def pseudo_huber(
     x0: float | Sequence[float] | Array = 2.0,
     *,
     noise_law: str = "two_point",
+    noise_shape: float | None = None,
 ) -> Problem:
     r"""F(x) = sum_i (sqrt(1 + x_i^2) - 1) with stochastic gradient x_i / sqrt(1 + x_i^2) + sigma / sqrt(B)
     z_i.
@@ -25,7 +26,7 @@ def pseudo_huber(
     - ``F_star`` = 0, **exact**: sqrt(1 + t^2) >= 1, with equality at t = 0.
     - ``L`` = 1, **exact**: the second derivative (1 + t^2)^(-3/2) lies in (0, 1] and is 1 at t = 0.
     - ``G_inf`` = 1, an **upper** bound (approached as |t| grows): |t| < sqrt(1 + t^2).
-    - ``R`` = 1 + sigma, an **upper** bound, for the laws ``two_point`` and ``none``; none for ``gaussian``.
+    - ``R`` as there, an **upper** bound, for bounded noise laws.
 
     In the tails the gradient stays near 1 while the loss falls linearly, so a method that moves by a bounded
     step makes the slowest progress that the descent lemma allows.
@@ -52,4 +53,5 @@ def pseudo_huber(
         noise_scale=noise_scale,
         x0=x0,
         noise_law=noise_law,
+        noise_shape=noise_shape,
     )

@@ -119,13 +119,17 @@ def batch_schedule(point: Point) -> Array:
     return np.maximum(1, np.rint(shapes[point["schedule"]])).astype(np.int64)
 
 
+def _noise(point: Point) -> dict[str, Any]:
+    """The law, with its shape where it has one."""
+    law = {"noise_law": point["noise_law"]}
+    return law | ({"noise_shape": point["noise_shape"]} if point["noise_law"] == "asymmetric" else {})
+
+
 BOUNDED = {"cosine_sum": cosine_sum, "pseudo_huber": pseudo_huber}
 
 
 def _adam_case(point: Point, **settings: Any) -> Case:
-    problem = BOUNDED[point["problem"]](
-        int(point["dim"]), point["noise_scale"], point["x0"], noise_law=point["noise_law"]
-    )
+    problem = BOUNDED[point["problem"]](int(point["dim"]), point["noise_scale"], point["x0"], **_noise(point))
     optimizer = RMSProp(
         learning_rate=point["alpha"],
         half_life=point["half_life"],
@@ -147,7 +151,8 @@ def _adam_case(point: Point, **settings: Any) -> Case:
 
 ADAM_SPACE: tuple[Axis | Choice, ...] = (
     Choice(name="problem", options=("cosine_sum", "pseudo_huber")),
-    Choice(name="noise_law", options=("two_point", "none")),
+    Choice(name="noise_law", options=("two_point", "none", "asymmetric")),
+    Axis(name="noise_shape", low=0.01, high=0.99),
     Axis(name="dim", low=1, high=4, integer=True),
     Axis(name="noise_scale", low=1e-2, high=10.0, log=True),
     Axis(name="x0", low=1e-3, high=30.0, log=True),
@@ -158,7 +163,8 @@ ADAM_SPACE: tuple[Axis | Choice, ...] = (
 )
 
 QUADRATIC_SPACE: tuple[Axis | Choice, ...] = (
-    Choice(name="noise_law", options=("gaussian", "two_point")),
+    Choice(name="noise_law", options=("gaussian", "two_point", "asymmetric")),
+    Axis(name="noise_shape", low=0.01, high=0.99),
     Axis(name="dim", low=1, high=4, integer=True),
     Axis(name="condition", low=1.0, high=100.0, log=True),
     Axis(name="noise_scale", low=1e-2, high=10.0, log=True),
@@ -171,7 +177,7 @@ MOMENTUM_SPACE = (*QUADRATIC_SPACE, Axis(name="half_life1", low=0.5, high=1e3, l
 
 def _quadratic(point: Point) -> Problem:
     spectrum = np.geomspace(1.0, 1.0 / point["condition"], int(point["dim"]))
-    return noisy_quadratic(spectrum, point["noise_scale"], x0=point["x0"], noise_law=point["noise_law"])
+    return noisy_quadratic(spectrum, point["noise_scale"], x0=point["x0"], **_noise(point))
 
 
 def _sgd_case(point: Point, *, limit: float, series: str) -> Case:
@@ -222,7 +228,7 @@ def _lmo_case(point: Point) -> Case:
 def _muon_case(point: Point) -> Case:
     # Two rows and dim columns; a Frobenius-smooth function is L r-smooth in the spectral norm, r the rank.
     spectrum = np.geomspace(1.0, 1.0 / point["condition"], 2 * int(point["dim"]))
-    problem = noisy_quadratic(spectrum, point["noise_scale"], x0=point["x0"], noise_law=point["noise_law"])
+    problem = noisy_quadratic(spectrum, point["noise_scale"], x0=point["x0"], **_noise(point))
     rate, rank = point["rate_fraction"], min(2, int(point["dim"]))
     return Case(
         problem=problem,

@@ -15,7 +15,7 @@ from numba.extending import overload
 
 from bstheory.simulation.generator import _next, fill_normal32, fill_normal64, fill_signs, padded
 
-LAWS = {"none": 0, "gaussian": 1, "two_point": 2, "skewed": 3, "student_t": 4, "sampling": 5}
+LAWS = {"none": 0, "gaussian": 1, "two_point": 2, "skewed": 3, "student_t": 4, "sampling": 5, "asymmetric": 6}
 BATCH_DEPENDENT = ("skewed", "student_t", "sampling")
 
 _COMPILE = {"cache": True, "nogil": True, "error_model": "numpy"}
@@ -43,6 +43,15 @@ def fill_uniforms(state, z):
         state[2, j % 16] = c
         state[3, j % 16] = d
         z[j] = np.float32(np.int32(w >> np.uint32(8))) * np.float32(2.0**-24)
+
+
+@numba.njit(**_COMPILE)
+def fill_asymmetric(p, state, z):
+    """sqrt((1-p)/p) with probability p, else -sqrt(p/(1-p))."""
+    fill_uniforms(state, z)
+    odds = math.sqrt((1.0 - p) / p)
+    for j in range(z.shape[0]):
+        z[j] = odds if z[j] < p else -1.0 / odds
 
 
 @numba.njit(**_COMPILE)
@@ -93,6 +102,8 @@ def _fill_noise(law, shape, batch, dim, state, z):
             fill_student(shape, batch, dim, state, z)
         elif law == 5:
             fill_uniforms(state, z[:batch])
+        elif law == 6:
+            fill_asymmetric(shape, state, z[:width])
 
     return fill
 

@@ -27,6 +27,7 @@ PROBLEMS = [
     cosine_sum(dim=2, noise_scale=0.0, noise_law="none"),
     pseudo_huber(dim=3, noise_scale=0.5, x0=[3.0, -1.0, 0.1]),
     noisy_quadratic([1.0, 0.5], 0.7, noise_law="skewed", noise_shape=0.1),
+    cosine_sum(dim=3, noise_scale=0.4, noise_law="asymmetric", noise_shape=0.1),
     noisy_quadratic([1.0, 0.5], 0.7, noise_law="student_t", noise_shape=9.0),
     noisy_quadratic([1.0, 0.5], 0.7, noise_growth=[0.3, 0.0]),
     rotated_quadratic([2.0, 0.5, 0.1], [0.3, 0.2, 0.1], x0=[1.0, -2.0, 0.5]),

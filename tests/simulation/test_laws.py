@@ -61,7 +61,16 @@ def test_student_noise_is_an_exact_mean(batch: int) -> None:
         assert stats.kstest(z, "norm").pvalue < 1e-4  # and it is not Gaussian
 
 
-@pytest.mark.parametrize("law, shape", [("skewed", 0.1), ("student_t", 6.0), ("gaussian", None)])
+def test_asymmetric_noise_has_two_values_whatever_the_batch() -> None:
+    for batch in (1, 50):
+        z = draws("asymmetric", 0.2, batch, 40_000)
+        np.testing.assert_allclose(np.unique(np.round(z, 9)), [-0.5, 2.0])
+        assert abs(np.mean(z > 0) - 0.2) <= 4 * np.sqrt(0.16 / 40_000)
+
+
+@pytest.mark.parametrize(
+    "law, shape", [("skewed", 0.1), ("asymmetric", 0.3), ("student_t", 6.0), ("gaussian", None)]
+)
 @pytest.mark.parametrize("growth", [0.0, 0.4])
 def test_moments_hold_for_every_law_and_for_multiplicative_noise(law: str, shape, growth: float) -> None:
     h, sigma, paths = np.array([1.0, 0.3, 0.1]), np.array([0.5, 0.2, 0.4]), 4000
