@@ -52,6 +52,9 @@ COMMANDS: dict[str, Command] = {
     "finetune": Command(
         "bstheory.training.commands", "finetune", "a checkpoint or Hugging Face model in little memory"
     ),
+    "reproduce": Command(
+        "bstheory.reproduction.command", "command", "a paper claim by claim: stated, predicted, measured"
+    ),
     "report": Command("bstheory.commands", "report", "an HTML page about saved runs or sweeps"),
     "cite": Command("bstheory.commands", "cite", "BibTeX of the papers that theorems rest on"),
 }

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from bstheory.training.stacked import Outcome, Recipe
 from bstheory.verdict import Verdict
 
-Outcomes = Mapping[Recipe, Outcome]
+if TYPE_CHECKING:  # torch is loaded only when something trains
+    from bstheory.training.stacked import Outcome, Recipe
+
+Outcomes: TypeAlias = "Mapping[Recipe, Outcome]"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,133 @@
+"""One tiny model whose batch size a closed-loop rule chooses, as J data-parallel workers would.
+
+The batch of each step is split into J equal groups; every group's mean gradient is measured before the
+update, and the rule sees exactly the statistics that J workers would exchange (two scalars).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import torch
+
+from bstheory.models.configs import model_config
+from bstheory.problems.corpus import Corpus
+from bstheory.problems.tiny_lm import row_count
+from bstheory.schedules.rules import Rule
+from bstheory.schedules.statistics import Statistics
+from bstheory.training.rows import permuted_rows
+from bstheory.training.stacked import (
+    Recipe,
+    StackedGPT,
+    StackedOptimizer,
+    _rows,
+    evaluate,
+    learning_rate_factor,
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AdaptiveOutcome:
+    """What an adaptive run left.
+
+    Attributes:
+        batch_sizes: of every step.
+        noise_scale: sigma^2 / |G|^2 from averages of both over the run, in rows; None where the averaged
+            signal is not positive.
+        eta_effective: the tolerance that the published test really applied, per step (``published`` only).
+        validation_loss: final, nats per byte; infinite after divergence.
+    """
+
+    batch_sizes: tuple[int, ...]
+    noise_scale: float | None
+    eta_effective: tuple[float, ...]
+    validation_loss: float
+
+
+def train_adaptive(
+    recipe: Recipe,
+    rule: Rule,
+    corpus: Corpus,
+    held_out: torch.Tensor,
+    *,
+    rows: int,
+    groups: int,
+    model: str = "tiny_study",
+) -> AdaptiveOutcome:
+    """Train on ``rows`` rows; the last batch uses what is left, rounded down to a multiple of ``groups``.
+
+    Args:
+        recipe: optimizer, rate and seed; its ``batch_sizes`` only give the reference batch of ``lr_power``.
+        rule: proposes the next batch; batch sizes are multiples of ``groups``.
+    """
+    config = model_config(model)
+    # The same model J times: each copy sees its own group, all copies get the mean gradient.
+    stack = StackedGPT(config, [recipe.seed] * groups)
+    optimizer = StackedOptimizer(stack, [recipe] * groups, config.context)
+    order = permuted_rows(np.arange(rows), rows=row_count(corpus.train, config.context), seed=recipe.seed)
+    budget = dataclasses.replace(recipe, batch_sizes=((1, rows),))
+    first = recipe.batch_sizes[0][0]
+    state = rule.init()
+    before = step = 0
+    sizes: list[int] = []
+    noise = signal = 0.0
+    tolerances: list[float] = []
+    while rows - before >= groups:
+        size = min(rule.value(state), (rows - before) // groups * groups)
+        index = order[before : before + size].reshape(groups, size // groups)
+        losses = stack.losses(_rows(corpus.train, index, config.context))
+        if not bool(torch.isfinite(losses).all()):
+            return AdaptiveOutcome(
+                batch_sizes=tuple(sizes),
+                noise_scale=None,
+                eta_effective=tuple(tolerances),
+                validation_loss=math.inf,
+            )
+        losses.sum().backward()
+        norm = mean_norm = 0.0
+        for p in stack.parameters.values():
+            mean = p.grad.double().mean(dim=0)
+            norm += float(mean.square().sum())
+            mean_norm += float(p.grad.double().square().sum()) / groups
+            p.grad = mean.float().expand_as(p.grad).clone()
+        statistics = Statistics(
+            batch_size=size, groups=groups, norm_sq=norm, mean_group_norm_sq=max(mean_norm, norm)
+        )
+        noise += statistics.noise
+        signal += statistics.signal
+        if rule.name == "published":
+            tolerances.append(rule.tolerance * math.sqrt(size / (groups - 1)))
+        factor = learning_rate_factor(budget, before, step, size) * (size / first) ** recipe.lr_power
+        rate = torch.full((groups,), recipe.learning_rate * factor, dtype=torch.float64)
+        optimizer.step(size, rate)
+        if size == rule.value(state):  # a last, cut batch teaches the rule nothing
+            state = rule.update(state, statistics)
+        sizes.append(size)
+        before += size
+        step += 1
+    loss = evaluate(stack, held_out)[0]
+    return AdaptiveOutcome(
+        batch_sizes=tuple(sizes),
+        noise_scale=noise / signal if signal > 0 else None,
+        eta_effective=tuple(tolerances),
+        validation_loss=loss if math.isfinite(loss) else math.inf,
+    )
+
+
+def describe(outcome: AdaptiveOutcome) -> dict[str, Any]:
+    """Plain JSON for a finding."""
+    sizes = outcome.batch_sizes
+    return {
+        "steps": len(sizes),
+        "first_batch_size": sizes[0],
+        "last_batch_size": outcome.batch_sizes[-2]
+        if len(outcome.batch_sizes) > 1
+        else outcome.batch_sizes[0],
+        "mean_batch_size": sum(sizes) / len(sizes),
+        "noise_scale": outcome.noise_scale,
+        "eta_effective_last": outcome.eta_effective[-1] if outcome.eta_effective else None,
+        "validation_loss": outcome.validation_loss if math.isfinite(outcome.validation_loss) else None,
+    }
