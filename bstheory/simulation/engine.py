@@ -134,7 +134,7 @@ def monte_carlo(
         raise input_error(
             got=f"problem {problem.name!r} with kernel {kernel!r}",
             rule=f"the fused engine knows {sorted(gradients.PROBLEMS)}",
-            do="use bstheory.simulation.reference for it",
+            do="use simulate, or bstheory.simulation.generic, for it",
         )
     if len(optimizers) != len(batch_sizes) or not optimizers:
         raise input_error(

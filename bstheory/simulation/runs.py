@@ -12,6 +12,8 @@ from bstheory.errors import input_error
 from bstheory.problems.problem import Constant, Problem
 from bstheory.run import Run
 from bstheory.simulation.engine import monte_carlo
+from bstheory.simulation.generic import generic_paths
+from bstheory.simulation.gradients import PROBLEMS
 from bstheory.simulation.kernels import SUMS
 from bstheory.simulation.optimizers import Muon, Optimizer
 
@@ -36,7 +38,8 @@ def simulate(
     """Monte-Carlo run of ``optimizer`` on ``problem``; one sample is one token.
 
     Args:
-        problem: e.g. :func:`bstheory.problems.cosine_sum`.
+        problem: e.g. :func:`bstheory.problems.cosine_sum`; one without a fused kernel, such as a user's own,
+            runs in NumPy, about a hundred times slower.
         optimizer: e.g. :func:`bstheory.simulation.RMSProp`.
         schedule: a batch-size schedule (anything with ``batch_sizes(num_tokens=, seq_len=)``), or an integer
             vector [K] of batch sizes.
@@ -80,18 +83,30 @@ def simulate(
         for key, value in (along or {}).items()
     }
     weighted = any(q.startswith("weighted") for q in quantities)
-    paths = monte_carlo(
-        problem,
-        [optimizer],
-        [batch_size],
-        seeds=seed_list,
-        record_steps=steps,
-        sums=weighted,
-        along=[varying],
-        dtype=dtype,
-        threads=threads,
-        progress=None if progress is None else lambda done: progress(done, len(batch_size)),
-    )
+    told = None if progress is None else lambda done: progress(done, len(batch_size))
+    if problem.params.get("kernel") in PROBLEMS:
+        paths = monte_carlo(
+            problem,
+            [optimizer],
+            [batch_size],
+            seeds=seed_list,
+            record_steps=steps,
+            sums=weighted,
+            along=[varying],
+            dtype=dtype,
+            threads=threads,
+            progress=told,
+        )
+    else:
+        if np.dtype(dtype) != np.float64 or "weighted_nuclear_gradient" in quantities:
+            raise input_error(
+                got=f"dtype {np.dtype(dtype).name}, quantities {tuple(quantities)} for {problem.name!r}",
+                rule="a problem without a fused kernel is simulated in float64, without nuclear norms",
+                do="leave dtype and quantities at their defaults",
+            )
+        paths = generic_paths(
+            problem, optimizer, batch_size, seeds=seed_list, record_steps=steps, along=varying, progress=told
+        )
     series = {q: paths.series[q][0] for q in quantities}
     if weighted:
         series["weight"] = np.repeat(paths.weight, len(seed_list), axis=0)
