@@ -35,6 +35,9 @@ COMMANDS: dict[str, Command] = {
     "evaluate": Command("bstheory.commands", "evaluate", "a bound's value, the trivial bound beside it"),
     "recheck": Command("bstheory.commands", "recheck", "check a saved certificate again"),
     "chain": Command("bstheory.commands", "chain", "the places where one theorem lives, with their verdicts"),
+    "plan": Command(
+        "bstheory.plan", "command", "optimizer settings for another batch size, rule by rule, with limits"
+    ),
     "simulate": Command("bstheory.simulation.commands", "simulate", "many seeds of one configuration"),
     "sweep": Command(
         "bstheory.simulation.commands", "sweep", "a grid of configurations, resumable, one table"
