@@ -8,37 +8,38 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from tyro.conf import Positional
+from tyro.conf import arg
 
 from bstheory.check_job import Link, Result, Settings, check_slugs, run_check, settings_json
+from bstheory.commands import JsonFile, Slugs
 from bstheory.errors import input_error
 from bstheory.files import atomic_write, read_json, write_json
 
 
 def command(
-    slug: Positional[tuple[str, ...]] = (),
+    slug: Slugs = (),
     *,
     quick: bool = False,
-    json: str | None = None,
-    report: Path | None = None,
-    resume: Path | None = None,
-    text: Path | None = None,
+    json: JsonFile = None,
+    report: Annotated[Path | None, arg(metavar="DIR")] = None,
+    resume: Annotated[Path | None, arg(metavar="DIR")] = None,
+    text: Annotated[Path | None, arg(metavar="FILE")] = None,
     quiet: bool = False,
 ) -> int:
     """Check the chain from a theorem to measurements and print every verdict.
 
-    Without arguments: the derivation of adam_token_half_life, its simulation under four batch-size schedules,
-    the exact recursions of the noisy quadratic against simulated paths, controls that must be rejected, and a
-    tiny language model on real text. Exit code 0 only if every verdict is as declared.
+    Without arguments: every derivation of the library (with --quick, of the bounds that are simulated),
+    bounds against simulations under four batch-size schedules, the exact recursions of the noisy quadratic
+    against simulated paths, controls that must be rejected, and a tiny language model on real text. Exit code
+    0 only if every verdict is as declared.
 
-    Examples: bstheory check --quick; bstheory check adam_token_half_life --json -; bstheory check --report
-        out
+    Examples: bstheory check --quick; bstheory check adam_token_half_life --json -
 
     Args:
         slug: theorems (or nqm_sgd, nqm_heavy_ball, tiny_lm) to check; the whole chain when none is given.
-        quick: smaller samples, about half a minute.
+        quick: smaller samples and fewer theorems, about half a minute.
         json: write the results to this file, or - for stdout instead of the table.
         report: folder for an HTML page with the derivation, plots and verdicts.
         resume: run directory of an interrupted check to finish; it keeps its settings.

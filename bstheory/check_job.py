@@ -204,9 +204,7 @@ def run_check(
 
 
 def _tasks(settings: Settings, folder: Path, studies: list[Run]) -> Iterator[Task]:
-    slugs = theorem_slugs()
-    ordered = (plan.FLAGSHIP, *(slug for slug in slugs if slug != plan.FLAGSHIP))
-    chosen = settings.slugs or tuple(dict.fromkeys((*ordered, *plan.EXACT_SLUGS, plan.LANGUAGE_MODEL)))
+    slugs, chosen = theorem_slugs(), covered(settings)
     for slug in chosen:
         if slug in slugs:
             yield Task(f"derivation of {slug}", lambda progress, slug=slug: [_derivation(slug, folder)])
@@ -229,6 +227,14 @@ def _tasks(settings: Settings, folder: Path, studies: list[Run]) -> Iterator[Tas
             lambda progress: _language_model(settings, folder, studies, progress),
             apart=True,
         )
+
+
+def covered(settings: Settings) -> tuple[str, ...]:
+    """The slugs of one check: those asked for; else all, or when quick those with a simulation."""
+    if settings.slugs:
+        return settings.slugs
+    library = tuple(plan.SIMULATIONS) if settings.quick else theorem_slugs()
+    return tuple(dict.fromkeys((plan.FLAGSHIP, *library, *plan.EXACT_SLUGS, plan.LANGUAGE_MODEL)))
 
 
 def theorem_slugs() -> tuple[str, ...]:

@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-from tyro.conf import Positional, UseAppendAction
+from tyro.conf import Positional, UseAppendAction, arg
 
-Words = Positional[tuple[str, ...]]
+Slug = Annotated[str, Positional, arg(metavar="SLUG")]
+Slugs = Annotated[tuple[str, ...], Positional, arg(metavar="[SLUG ...]")]
+JsonFile = Annotated[str | None, arg(metavar="FILE")]
 
 
 def emit(document: Any, target: str) -> None:
@@ -23,7 +25,7 @@ def emit(document: Any, target: str) -> None:
     write_json(target, document)
 
 
-def cite(slug: Words = (), *, json: str | None = None) -> int:
+def cite(slug: Slugs = (), *, json: JsonFile = None) -> int:
     """Print BibTeX of the papers that theorems rest on.
 
     Args:
@@ -44,7 +46,7 @@ def cite(slug: Words = (), *, json: str | None = None) -> int:
     return 0
 
 
-def derive(slug: Positional[str], *, latex: bool = False, json: str | None = None) -> int:
+def derive(slug: Slug, *, latex: bool = False, json: JsonFile = None) -> int:
     """Derive a theorem step by step and check every step with the independent checker.
 
     Examples: bstheory derive adam_token_half_life; bstheory derive adam_token_half_life --latex > proof.tex
@@ -79,7 +81,7 @@ def derive(slug: Positional[str], *, latex: bool = False, json: str | None = Non
     return 0 if certificate.verdict is Verdict.from_word(bound.declared) else 1
 
 
-def recheck(file: Positional[Path], *, json: str | None = None) -> int:
+def recheck(file: Annotated[Path, Positional, arg(metavar="FILE")], *, json: JsonFile = None) -> int:
     """Check a certificate file again, without the code that derived it; exit code 1 if a step does not
     follow.
 
@@ -107,12 +109,12 @@ def recheck(file: Positional[Path], *, json: str | None = None) -> int:
 
 
 def evaluate(
-    slug: Positional[str],
+    slug: Slug,
     *,
-    set: Annotated[tuple[str, ...], UseAppendAction] = (),
-    schedule: str | None = None,
-    tokens: int | None = None,
-    json: str | None = None,
+    set: Annotated[tuple[str, ...], UseAppendAction, arg(metavar="NAME=NUMBER")] = (),
+    schedule: Annotated[str | None, arg(metavar="SPEC")] = None,
+    tokens: Annotated[int | None, arg(metavar="COUNT")] = None,
+    json: JsonFile = None,
 ) -> int:
     """The value of a bound, the trivial bound beside it.
 
@@ -178,7 +180,7 @@ def evaluate(
     return 0
 
 
-def chain(slug: Positional[str], *, json: str | None = None) -> int:
+def chain(slug: Slug, *, json: JsonFile = None) -> int:
     """The places where one theorem lives, and what its derivation and its experiment say; exit code 1 if one
     is missing.
 
@@ -198,11 +200,11 @@ def chain(slug: Positional[str], *, json: str | None = None) -> int:
 
 
 def report(
-    run: Positional[tuple[Path, ...]],
+    run: Annotated[tuple[Path, ...], Positional, arg(metavar="RUN ...")],
     *,
     out: Path = Path("reports/runs"),
     title: str = "",
-    json: str | None = None,
+    json: JsonFile = None,
 ) -> int:
     """Write an HTML page about saved runs: series, comparison, and what the theorems say about each.
 

@@ -47,7 +47,9 @@ def write_check_page(result: Any, folder: Path | str) -> Path:
         "summary": {
             "good": sum(link.as_declared for link in links),
             "count": len(links),
-            "mode": "Quick sizes" if result.settings.quick else "Full sizes",
+            "mode": "Quick: smaller samples, the theorems with a simulation"
+            if result.settings.quick
+            else "Full",
             "commit": commit(),
             "version": bstheory.__version__,
         },
