@@ -30,20 +30,30 @@ def links(slug: str, root: Path = ROOT) -> list[dict[str, Any]]:
     Raises:
         InputError: no such theorem.
     """
-    from bstheory.check_plan import SIMULATIONS
     from bstheory.checking import check
     from bstheory.theory.library import get
 
     bound = get(slug)
-    certificate = check(bound)
+    verdict = check(bound).verdict.word
+    found = places(slug, root)
+    for link in found:
+        if link["part"] == "module":
+            link["state"] += f"; derivation {verdict}"
+            link["ok"] = link["ok"] and verdict == bound.declared
+    return found
+
+
+def places(slug: str, root: Path = ROOT) -> list[dict[str, Any]]:
+    """:func:`links` without deriving anything."""
+    from bstheory.check_plan import SIMULATIONS
+    from bstheory.theory.library import get
+
+    bound = get(slug)
     found = [
         _place("paper", root / "docs" / "papers" / f"{reference.key}.md", root, required=False)
         for reference in bound.references
     ]
-    module = _place("module", root / "bstheory" / "theory" / "theorems" / f"{slug}.py", root)
-    module["state"] += f"; derivation {certificate.verdict.word}"
-    module["ok"] = module["ok"] and certificate.verdict.word == bound.declared
-    found.append(module)
+    found.append(_place("module", root / "bstheory" / "theory" / "theorems" / f"{slug}.py", root))
     found.append(_place("test", _test(slug, root / "tests" / "theory" / "theorems"), root))
     found.append(_place("page", root / "docs" / "theorems" / f"{slug}.md", root))
     if slug in SIMULATIONS:
@@ -69,11 +79,11 @@ def _place(part: str, path: Path, root: Path, *, required: bool = True) -> dict[
 
 
 def _test(slug: str, folder: Path) -> Path:
-    """``test_<slug>.py``; forms of one theorem may share ``test_<theorem>_forms.py`` instead, which names
-    them."""
+    """``test_<slug>.py``, or the test that forms of one theorem share: named after their stem, naming the
+    slug."""
     own = folder / f"test_{slug}.py"
     if not own.exists():
-        for shared in sorted(folder.glob("test_*_forms.py")):
+        for shared in sorted(folder.glob("test_*.py")):
             stem = shared.stem.removeprefix("test_").removesuffix("_forms")
             if slug.startswith(stem) and slug in shared.read_text():
                 return shared

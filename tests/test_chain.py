@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from bstheory.chain import links
+from bstheory.chain import links, places
 from bstheory.cli import main
 from bstheory.errors import InputError
 from bstheory.theory.library import all_slugs
@@ -16,13 +16,13 @@ FLAGSHIP = "adam_token_half_life"
 
 @pytest.mark.parametrize("slug", all_slugs())
 def test_every_theorem_has_its_module_and_test(slug: str) -> None:
-    found = {link["part"]: link for link in links(slug)}
+    found = {link["part"]: link for link in places(slug)}
     assert found["module"]["ok"], found["module"]
     assert found["test"]["ok"], found["test"]
 
 
 def test_the_forms_of_one_theorem_may_share_a_test() -> None:
-    found = {link["part"]: link for link in links("adam_token_half_life_initial")}
+    found = {link["part"]: link for link in places("adam_token_half_life_initial")}
     assert found["test"]["path"].endswith("test_adam_token_half_life_forms.py") and found["test"]["ok"]
 
 
