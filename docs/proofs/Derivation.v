@@ -218,17 +218,17 @@ Proof.
   terms.
 Qed.
 
-Lemma step_conditional : forall (m : nat) (p : nat -> R) (G Q Rg s : R) (P g : nat -> R),
-  distribution m p ->
+Lemma step_conditional : forall (count : nat) (prob : nat -> R) (G Q Rg s : R) (P g : nat -> R),
+  distribution count prob ->
   0 < Q ->
   0 < Rg ->
   0 < s ->
-  (forall j, (j < m)%nat -> 0 < (P j)) ->
-  (forall j, (j < m)%nat -> 0 <= G ^ 2 / (2 * Q) + G * (g j) / (P j) + 2 * Rg * s * (g j) ^ 2 / (P j) ^ 2 - G * (g j) / Q) ->
-  0 <= G * (mean m p (fun j => (g j) / (P j))) + G ^ 2 / (2 * Q) + 2 * Rg * (mean m p (fun j => (g j) ^ 2 / (P j) ^ 2)) * s - G * (mean m p g) / Q.
+  (forall j, (j < count)%nat -> 0 < (P j)) ->
+  (forall j, (j < count)%nat -> 0 <= G ^ 2 / (2 * Q) + G * (g j) / (P j) + 2 * Rg * s * (g j) ^ 2 / (P j) ^ 2 - G * (g j) / Q) ->
+  0 <= G * (mean count prob (fun j => (g j) / (P j))) + G ^ 2 / (2 * Q) + 2 * Rg * (mean count prob (fun j => (g j) ^ 2 / (P j) ^ 2)) * s - G * (mean count prob g) / Q.
 Proof.
-  intros. replace (G * (mean m p (fun j => (g j) / (P j))) + G ^ 2 / (2 * Q) + 2 * Rg * (mean m p (fun j => (g j) ^ 2 / (P j) ^ 2)) * s - G * (mean m p g) / Q)
-    with (mean m p (fun j => (G) * ((g j) / (P j)) + ((- (G / Q)) * ((g j)) + ((2 * Rg * s) * ((g j) ^ 2 / (P j) ^ 2) + ((G ^ 2 / (2 * Q)) * (1)))))) by (rewrite ?mean_plus, ?mean_scal, ?mean_const by assumption; identity).
+  intros. replace (G * (mean count prob (fun j => (g j) / (P j))) + G ^ 2 / (2 * Q) + 2 * Rg * (mean count prob (fun j => (g j) ^ 2 / (P j) ^ 2)) * s - G * (mean count prob g) / Q)
+    with (mean count prob (fun j => (G) * ((g j) / (P j)) + ((- (G / Q)) * ((g j)) + ((2 * Rg * s) * ((g j) ^ 2 / (P j) ^ 2) + ((G ^ 2 / (2 * Q)) * (1)))))) by (rewrite ?mean_plus, ?mean_scal, ?mean_const by assumption; identity).
   apply mean_nonneg; [assumption|]. intros j Hj; repeat match goal with H : forall j, (j < _)%nat -> _ |- _ => specialize (H j Hj) end.
   match goal with H : 0 <= ?e |- 0 <= ?t => replace t with e by identity; exact H end.
 Qed.
@@ -418,16 +418,16 @@ Proof.
   terms.
 Qed.
 
-Lemma step_one_step_sum : forall (n : nat) (Rg s : R) (G Q mean_g2P2 mean_gP : nat -> R),
+Lemma step_one_step_sum : forall (count : nat) (Rg s : R) (G Q mean_g2P2 mean_gP : nat -> R),
   0 < Rg ->
   0 < s ->
-  (forall j, (j < n)%nat -> 0 < (Q j)) ->
-  (forall j, (j < n)%nat -> 0 <= (mean_g2P2 j)) ->
-  (forall j, (j < n)%nat -> 0 <= (G j) * (mean_gP j) + 2 * Rg * (mean_g2P2 j) * s - (G j) ^ 2 / (2 * (Q j))) ->
-  0 <= (sum n (fun j => (G j) * (mean_gP j))) + 2 * Rg * (sum n mean_g2P2) * s - (sum n (fun j => (G j) ^ 2 / (Q j))) / 2.
+  (forall j, (j < count)%nat -> 0 < (Q j)) ->
+  (forall j, (j < count)%nat -> 0 <= (mean_g2P2 j)) ->
+  (forall j, (j < count)%nat -> 0 <= (G j) * (mean_gP j) + 2 * Rg * (mean_g2P2 j) * s - (G j) ^ 2 / (2 * (Q j))) ->
+  0 <= (sum count (fun j => (G j) * (mean_gP j))) + 2 * Rg * (sum count mean_g2P2) * s - (sum count (fun j => (G j) ^ 2 / (Q j))) / 2.
 Proof.
-  intros. replace ((sum n (fun j => (G j) * (mean_gP j))) + 2 * Rg * (sum n mean_g2P2) * s - (sum n (fun j => (G j) ^ 2 / (Q j))) / 2)
-    with (sum n (fun j => (1) * ((G j) * (mean_gP j)) + ((- (1 / 2)) * ((G j) ^ 2 / (Q j)) + ((2 * Rg * s) * ((mean_g2P2 j)))))) by (rewrite ?sum_plus, ?sum_scal, ?sum_const; identity).
+  intros. replace ((sum count (fun j => (G j) * (mean_gP j))) + 2 * Rg * (sum count mean_g2P2) * s - (sum count (fun j => (G j) ^ 2 / (Q j))) / 2)
+    with (sum count (fun j => (1) * ((G j) * (mean_gP j)) + ((- (1 / 2)) * ((G j) ^ 2 / (Q j)) + ((2 * Rg * s) * ((mean_g2P2 j)))))) by (rewrite ?sum_plus, ?sum_scal, ?sum_const; identity).
   apply sum_nonneg. intros j Hj; repeat match goal with H : forall j, (j < _)%nat -> _ |- _ => specialize (H j Hj) end.
   match goal with H : 0 <= ?e |- 0 <= ?t => replace t with e by identity; exact H end.
 Qed.
@@ -458,14 +458,14 @@ Proof.
   terms.
 Qed.
 
-Lemma step_smaller_denominator : forall (n : nat) (Z : R) (G Q : nat -> R),
+Lemma step_smaller_denominator : forall (count : nat) (Z : R) (G Q : nat -> R),
   0 < Z ->
-  (forall j, (j < n)%nat -> 0 < (Q j)) ->
-  (forall j, (j < n)%nat -> 0 <= (G j) ^ 2 / (Q j) - (G j) ^ 2 / Z) ->
-  0 <= (sum n (fun j => (G j) ^ 2 / (Q j))) - (sum n (fun j => (G j) ^ 2)) / Z.
+  (forall j, (j < count)%nat -> 0 < (Q j)) ->
+  (forall j, (j < count)%nat -> 0 <= (G j) ^ 2 / (Q j) - (G j) ^ 2 / Z) ->
+  0 <= (sum count (fun j => (G j) ^ 2 / (Q j))) - (sum count (fun j => (G j) ^ 2)) / Z.
 Proof.
-  intros. replace ((sum n (fun j => (G j) ^ 2 / (Q j))) - (sum n (fun j => (G j) ^ 2)) / Z)
-    with (sum n (fun j => (1) * ((G j) ^ 2 / (Q j)) + ((- (1 / Z)) * ((G j) ^ 2)))) by (rewrite ?sum_plus, ?sum_scal, ?sum_const; identity).
+  intros. replace ((sum count (fun j => (G j) ^ 2 / (Q j))) - (sum count (fun j => (G j) ^ 2)) / Z)
+    with (sum count (fun j => (1) * ((G j) ^ 2 / (Q j)) + ((- (1 / Z)) * ((G j) ^ 2)))) by (rewrite ?sum_plus, ?sum_scal, ?sum_const; identity).
   apply sum_nonneg. intros j Hj; repeat match goal with H : forall j, (j < _)%nat -> _ |- _ => specialize (H j Hj) end.
   match goal with H : 0 <= ?e |- 0 <= ?t => replace t with e by identity; exact H end.
 Qed.
@@ -482,17 +482,17 @@ Proof.
     with ((s) * (gain - square / Z)) by identity. term.
 Qed.
 
-Lemma step_log_sum_coordinates : forall (n : nat) (B c h ln2 : R) (P g log_next log_prev : nat -> R),
+Lemma step_log_sum_coordinates : forall (count : nat) (B c h ln2 : R) (P g log_next log_prev : nat -> R),
   0 < B ->
   0 < c ->
   0 < h ->
   0 < ln2 ->
-  (forall j, (j < n)%nat -> 0 < (P j)) ->
-  (forall j, (j < n)%nat -> 0 <= (log_next j) + B * ln2 / h - (log_prev j) - c * (g j) ^ 2 / (P j) ^ 2) ->
-  0 <= (sum n log_next) + B * (sum n (fun j => 1)) * ln2 / h - (sum n log_prev) - c * (sum n (fun j => (g j) ^ 2 / (P j) ^ 2)).
+  (forall j, (j < count)%nat -> 0 < (P j)) ->
+  (forall j, (j < count)%nat -> 0 <= (log_next j) + B * ln2 / h - (log_prev j) - c * (g j) ^ 2 / (P j) ^ 2) ->
+  0 <= (sum count log_next) + B * (sum count (fun j => 1)) * ln2 / h - (sum count log_prev) - c * (sum count (fun j => (g j) ^ 2 / (P j) ^ 2)).
 Proof.
-  intros. replace ((sum n log_next) + B * (sum n (fun j => 1)) * ln2 / h - (sum n log_prev) - c * (sum n (fun j => (g j) ^ 2 / (P j) ^ 2)))
-    with (sum n (fun j => (1) * ((log_next j)) + ((-1) * ((log_prev j)) + ((B * ln2 / h) * (1) + ((- c) * ((g j) ^ 2 / (P j) ^ 2)))))) by (rewrite ?sum_plus, ?sum_scal, ?sum_const; identity).
+  intros. replace ((sum count log_next) + B * (sum count (fun j => 1)) * ln2 / h - (sum count log_prev) - c * (sum count (fun j => (g j) ^ 2 / (P j) ^ 2)))
+    with (sum count (fun j => (1) * ((log_next j)) + ((-1) * ((log_prev j)) + ((B * ln2 / h) * (1) + ((- c) * ((g j) ^ 2 / (P j) ^ 2)))))) by (rewrite ?sum_plus, ?sum_scal, ?sum_const; identity).
   apply sum_nonneg. intros j Hj; repeat match goal with H : forall j, (j < _)%nat -> _ |- _ => specialize (H j Hj) end.
   match goal with H : 0 <= ?e |- 0 <= ?t => replace t with e by identity; exact H end.
 Qed.
@@ -537,12 +537,12 @@ Proof.
   intros. subst log_top log_next. assert (T := ln_monotone (Rg ^ 2 + eps) (eps + v_next) ltac:(positive) ltac:(lra)). lra.
 Qed.
 
-Lemma step_logs_range : forall (n : nat) (log_top : R) (log_next : nat -> R),
-  (forall j, (j < n)%nat -> 0 <= log_top - (log_next j)) ->
-  0 <= (sum n (fun j => 1)) * log_top - (sum n log_next).
+Lemma step_logs_range : forall (count : nat) (log_top : R) (log_next : nat -> R),
+  (forall j, (j < count)%nat -> 0 <= log_top - (log_next j)) ->
+  0 <= (sum count (fun j => 1)) * log_top - (sum count log_next).
 Proof.
-  intros. replace ((sum n (fun j => 1)) * log_top - (sum n log_next))
-    with (sum n (fun j => (log_top) * (1) + ((-1) * ((log_next j))))) by (rewrite ?sum_plus, ?sum_scal, ?sum_const; identity).
+  intros. replace ((sum count (fun j => 1)) * log_top - (sum count log_next))
+    with (sum count (fun j => (log_top) * (1) + ((-1) * ((log_next j))))) by (rewrite ?sum_plus, ?sum_scal, ?sum_const; identity).
   apply sum_nonneg. intros j Hj; repeat match goal with H : forall j, (j < _)%nat -> _ |- _ => specialize (H j Hj) end.
   match goal with H : 0 <= ?e |- 0 <= ?t => replace t with e by identity; exact H end.
 Qed.
@@ -555,14 +555,15 @@ Proof.
   vanish.
 Qed.
 
-Lemma step_logs_start_value : forall (n : nat) (log_eps : R),
-  (forall j, (j < n)%nat -> 0 = 0) ->
-  (sum n (fun j => log_eps)) - (sum n (fun j => 1)) * log_eps = 0.
+Lemma step_logs_start_value : forall (count : nat) (log_eps : R),
+  (forall j, (j < count)%nat -> 0 = 0) ->
+  (sum count (fun j => log_eps)) - (sum count (fun j => 1)) * log_eps = 0.
 Proof.
-  intros. replace ((sum n (fun j => log_eps)) - (sum n (fun j => 1)) * log_eps)
-    with (sum n (fun j => (1) * (log_eps) + ((- log_eps) * (1)))) by (rewrite ?sum_plus, ?sum_scal, ?sum_const; identity).
-  rewrite (sum_ext n _ (fun _ => 0)); [rewrite sum_const; ring|].
-  intros j Hj; repeat match goal with H : forall j, (j < _)%nat -> _ |- _ => specialize (H j Hj) end. vanish.
+  intros. replace ((sum count (fun j => log_eps)) - (sum count (fun j => 1)) * log_eps)
+    with (sum count (fun j => (1) * (log_eps) + ((- log_eps) * (1)))) by (rewrite ?sum_plus, ?sum_scal, ?sum_const; identity).
+  rewrite (sum_ext count _ (fun _ => 0)); [rewrite sum_const; ring|].
+  intros j Hj; repeat match goal with H : forall j, (j < _)%nat -> _ |- _ => specialize (H j Hj) end.
+  match goal with H : ?e = 0 |- ?t = 0 => replace t with e by identity; exact H end.
 Qed.
 
 Lemma step_start_room : forall (Rg : R),
@@ -672,6 +673,11 @@ Proof.
   intros. replace (2 * F_start * Z / alpha + 4 * Rg * Z * d * log_gain + L * Z * alpha * d * log_gain + 4 * D * Rg * Z * d * ln2 / h + D * L * Z * alpha * d * ln2 / h - weighted_sum - 2 * F_star * Z / alpha)
     with ((2 * Z) * (F_start / alpha + 2 * Rg * d * log_gain + L * alpha * d * log_gain / 2 + 2 * D * Rg * d * ln2 / h + D * L * alpha * d * ln2 / (2 * h) - F_star / alpha - weighted_sum / (2 * Z))) by identity. term.
 Qed.
+
+(** Names that the derivation uses and no other file proves. *)
+Definition sqrt_c_R_le := step_bounded_noise.
+Definition descent_step := step_descent.
+Definition log_sum_step := step_log_sum.
 
 Definition derivation :=
   (step_absolute_absG_above,

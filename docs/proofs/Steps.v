@@ -70,3 +70,13 @@ Qed.
 
 Lemma ln_power_of_two x : ln (Rpower 2 x) - x * ln 2 = 0.
 Proof. unfold Rpower. rewrite ln_exp. ring. Qed.
+
+(** Powers of two. *)
+Lemma power_monotone x y : 0 <= x - y -> 0 <= Rpower 2 x - Rpower 2 y.
+Proof.
+  intros H. destruct (Req_dec x y) as [-> | Hne]; [lra|].
+  assert (Rpower 2 y < Rpower 2 x) by (apply Rpower_lt; lra). lra.
+Qed.
+
+Lemma power_product x y : Rpower 2 (x + y) - Rpower 2 x * Rpower 2 y = 0.
+Proof. rewrite Rpower_plus. ring. Qed.

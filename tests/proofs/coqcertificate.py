@@ -8,11 +8,11 @@ runs (sums over steps, the tower property, induction) are theorems of ``Adam.v``
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import sympy as sp
-from coqbridge import PROOFS, coq_term
+from coqbridge import PROOFS, STEPS, coq_term
 
 TARGET = PROOFS / "Derivation.v"
 HEADER = """(** Every algebraic, logarithmic and one-step probabilistic step of the derivation
@@ -29,8 +29,9 @@ RENAMED = {"R": "Rg"}
 SIGNS = {"positive": "0 < {}", "nonnegative": "0 <= {}"}
 # The index a positive operator sums over, and how Coq writes the operator.
 OPERATORS = {
-    "mean": ("draw", "mean m p", "m", "(m : nat) (p : nat -> R)", ["distribution m p"]),
-    "coordinates": ("coordinate", "sum n", "n", "(n : nat)", []),
+    "mean": ("draw", "mean count prob", "(count : nat) (prob : nat -> R)", ["distribution count prob"]),
+    "expected": ("draw", "mean count prob", "(count : nat) (prob : nat -> R)", ["distribution count prob"]),
+    "coordinates": ("coordinate", "sum count", "(count : nat)", []),
 }
 
 
@@ -42,16 +43,31 @@ class Certificate:
         self.symbols = document["symbols"]
         self.steps = {step["name"]: step for step in document["steps"]}
         self._locals = {name: sp.Symbol(name) for name in self.symbols}
+        self._read: dict[str, sp.Expr] = {}
 
     def read(self, text: str) -> sp.Expr:
-        return sp.sympify(text, locals=self._locals)
+        if text not in self._read:
+            self._read[text] = sp.sympify(text, locals=self._locals)
+        return self._read[text]
 
     def gap(self, name: str) -> sp.Expr:
         return self.read(self.steps[name]["gap"])
 
     def definition(self, symbol: str) -> tuple[str, sp.Expr]:
         entry = self.symbols[symbol]["definition"]
-        return entry["op"], self.read(entry["of"])
+        of = entry["of"]
+        return entry["op"], [self.read(part) for part in of] if isinstance(of, list) else self.read(of)
+
+    def random(self, symbol: str) -> bool:
+        """Whether a symbol's value depends on the draws so far or on the one to come."""
+        entry = self.symbols[symbol]
+        if entry["definition"]:
+            if entry["definition"]["op"] in ("expected", "steps"):
+                return False
+            parts = entry["definition"]["of"]
+            parts = parts if isinstance(parts, list) else [parts]
+            return any(self.random(s.name) for part in parts for s in self.read(part).free_symbols)
+        return bool({"step", "draw"} & set(entry["depends"])) and not entry.get("fixed")
 
     def names(self, functions: Iterable[str] = (), index: str = "j") -> dict[str, str]:
         """Coq's spelling of each symbol; ``functions`` are applied to the operator's index."""
@@ -90,6 +106,8 @@ def combination(c: Certificate, step: Mapping[str, Any]) -> str:
     names = c.names()
     expressions, summands, premises = [c.gap(step["name"])], [], []
     for used, multiplier in step["uses"]:
+        if any(c.gap(fact) == 0 for fact in used):
+            continue
         factor = c.read(multiplier)
         expressions += [factor, *(c.gap(fact) for fact in used)]
         product = " * ".join(f"({coq_term(c.gap(fact), names)})" for fact in used)
@@ -126,8 +144,12 @@ def scaled(c: Certificate, step: Mapping[str, Any]) -> str:
 def defining(c: Certificate, symbol: str) -> tuple[str, list[str]]:
     """The defining equation of a symbol in Coq, and the symbols it mentions."""
     op, of = c.definition(symbol)
+    if op == "max":
+        first, second = (coq_term(part, c.names()) for part in of)
+        return f"{RENAMED.get(symbol, symbol)} = Rmax ({first}) ({second})", free(of)
     term = f"({coq_term(of, c.names())})"
     right = {
+        "equals": term,
         "root": f"sqrt {term}",
         "log": f"ln {term}",
         "absolute": f"Rabs {term}",
@@ -138,6 +160,7 @@ def defining(c: Certificate, symbol: str) -> tuple[str, list[str]]:
 
 def defined(c: Certificate, step: Mapping[str, Any], symbols: list[str], tactic: str) -> str:
     """A fact about symbols that holds by their definitions."""
+    symbols = list(dict.fromkeys(symbols))
     equations, mentioned = [], list(symbols)
     for symbol in symbols:
         equation, parts = defining(c, symbol)
@@ -146,19 +169,17 @@ def defined(c: Certificate, step: Mapping[str, Any], symbols: list[str], tactic:
     everything = free([*map(sp.Symbol, mentioned), c.gap(step["name"])])
     plain = [name for name in everything if name not in symbols]
     premises = c.signs(plain) + equations
-    extra = [c.claim(step["fact"], c.names())] if "fact" in step else []
+    extra = [c.claim(step[key], c.names()) for key in ("fact", "above", "below") if key in step]
     variables = " ".join(RENAMED.get(symbol, symbol) for symbol in symbols)
     proof = f"intros. subst {variables}. {tactic}"
     return lemma(step["name"], reals(everything), premises + extra, c.claim(step["name"], c.names()), proof)
 
 
 def definition_of(c: Certificate, step: Mapping[str, Any]) -> str:
-    return defined(
-        c,
-        step,
-        [step["symbol"]],
-        "rewrite <- Rsqr_pow2, Rsqr_sqrt by (nonnegative || (left; positive)). ring.",
-    )
+    if c.definition(step["symbol"])[0] == "equals":
+        return defined(c, step, [step["symbol"]], "identity.")
+    tactic = "rewrite <- Rsqr_pow2, Rsqr_sqrt by (nonnegative || (left; positive)). ring."
+    return defined(c, step, [step["symbol"]], tactic)
 
 
 def absolute_value(c: Certificate, step: Mapping[str, Any]) -> str:
@@ -215,11 +236,64 @@ def log_power_of_two(c: Certificate, step: Mapping[str, Any]) -> str:
     return defined(c, step, [step["log"], power, step["ln2"]], proof)
 
 
+def log_injective(c: Certificate, step: Mapping[str, Any]) -> str:
+    logs = [step["first"], step["second"]]
+    a, b = (f"({coq_term(c.definition(log)[1], c.names())})" for log in logs)
+    proof = f"assert (T : {a} = {b}) by (apply ln_inv; [positive | positive | lra]). lra."
+    return defined(c, step, logs, proof)
+
+
+def antisymmetry(c: Certificate, step: Mapping[str, Any]) -> str:
+    names = c.names()
+    facts = [c.claim(step["above"], names), c.claim(step["below"], names)]
+    symbols = free([c.gap(step["above"]), c.gap(step["below"]), c.gap(step["name"])])
+    return lemma(step["name"], reals(symbols), facts, c.claim(step["name"], names), "intros. lra.")
+
+
+def absolute_least(c: Certificate, step: Mapping[str, Any]) -> str:
+    argument = f"({coq_term(c.definition(step['symbol'])[1], c.names())})"
+    return defined(
+        c,
+        step,
+        [step["symbol"]],
+        f"destruct (Rcase_abs {argument}) as [T | T];\n"
+        f"  [rewrite (Rabs_left {argument} T) | rewrite (Rabs_right {argument} T)]; lra.",
+    )
+
+
+def maximum(c: Certificate, step: Mapping[str, Any]) -> str:
+    first, second = (f"({coq_term(part, c.names())})" for part in c.definition(step["symbol"])[1])
+    side = "l" if step["argument"] == 0 else "r"
+    return defined(c, step, [step["symbol"]], f"assert (T := Rmax_{side} {first} {second}). lra.")
+
+
+def power_monotone(c: Certificate, step: Mapping[str, Any]) -> str:
+    a, b = (f"({coq_term(c.definition(step[key])[1], c.names())})" for key in ("larger", "smaller"))
+    proof = f"assert (T := power_monotone {a} {b} ltac:(lra)). lra."
+    return defined(c, step, [step["larger"], step["smaller"]], proof)
+
+
+def power_product(c: Certificate, step: Mapping[str, Any]) -> str:
+    powers = [step["power"], step["first"], step["second"]]
+    whole, a, b = (f"({coq_term(c.definition(power)[1], c.names())})" for power in powers)
+    proof = (
+        f"assert (T := power_product {a} {b}).\n"
+        "  match goal with |- ?g = 0 =>\n"
+        f"    replace g with (Rpower 2 ({a} + {b}) - Rpower 2 {a} * Rpower 2 {b})\n"
+        f"    by (replace ({a} + {b}) with {whole} by identity; ring) end.\n  exact T."
+    )
+    return defined(c, step, powers, proof)
+
+
 def applied(c: Certificate, step: Mapping[str, Any]) -> str:
     """A positive linear operator, applied to a fact that holds at every value of its index."""
-    index, operator, bound, binder, assumed = OPERATORS[step["op"]]
-    fact = step["fact"]
-    functions = [name for name, entry in c.symbols.items() if index in entry["depends"]]
+    index, operator, binder, assumed = OPERATORS[step["op"]]
+    bound, fact = "count", step["fact"]
+    functions = [
+        name
+        for name, entry in c.symbols.items()
+        if (c.random(name) if step["op"] == "expected" else index in entry["depends"])
+    ]
     inside = c.names(functions)
     results, body, parts = {}, [], [c.gap(fact)]
     for symbol, coefficient in step["terms"].items():
@@ -245,20 +319,30 @@ def applied(c: Certificate, step: Mapping[str, Any]) -> str:
     total = " + (".join(body) + ")" * (len(body) - 1)
     gap = coq_term(c.gap(step["name"]), outside)
     order = f"{operator} (fun j => {total})"
-    linear = {
-        "mean": "rewrite ?mean_plus, ?mean_scal, ?mean_const by assumption; identity",
-        "coordinates": "rewrite ?sum_plus, ?sum_scal, ?sum_const; identity",
-    }[step["op"]]
+    averaged = step["op"] != "coordinates"
+    linear = (
+        "rewrite ?mean_plus, ?mean_scal, ?mean_const by assumption; identity"
+        if averaged
+        else "rewrite ?sum_plus, ?sum_scal, ?sum_const; identity"
+    )
     at_j = (
         "intros j Hj; repeat match goal with H : forall j, (j < _)%nat -> _ |- _ => specialize (H j Hj) end"
     )
     if step["relation"] == "==":
-        finish = f"rewrite (sum_ext {bound} _ (fun _ => 0)); [rewrite sum_const; ring|].\n  {at_j}. vanish."
+        zero, rest = (
+            ("mean_ext count prob", "apply mean_const; assumption")
+            if averaged
+            else ("sum_ext count", "rewrite sum_const; ring")
+        )
+        finish = (
+            f"rewrite ({zero} _ (fun _ => 0)); [{rest}|].\n  {at_j}.\n"
+            "  match goal with H : ?e = 0 |- ?t = 0 => replace t with e by identity; exact H end."
+        )
     else:
-        positive = {"mean": "mean_nonneg; [assumption|]", "coordinates": "sum_nonneg"}[step["op"]]
+        positive = "mean_nonneg; [assumption|]" if averaged else "sum_nonneg"
         finish = (
             f"apply {positive}. {at_j}.\n"
-            f"  match goal with H : 0 <= ?e |- 0 <= ?t => replace t with e by identity; exact H end."
+            "  match goal with H : 0 <= ?e |- 0 <= ?t => replace t with e by identity; exact H end."
         )
     proof = f"intros. replace ({gap})\n    with ({order}) by ({linear}).\n  {finish}"
     premises = assumed + c.signs(constant) + pointwise + [everywhere]
@@ -276,6 +360,12 @@ KINDS = {
     "log_product": log_product,
     "log_monotone": log_monotone,
     "log_power_of_two": log_power_of_two,
+    "log_injective": log_injective,
+    "antisymmetry": antisymmetry,
+    "absolute_least": absolute_least,
+    "maximum": maximum,
+    "power_monotone": power_monotone,
+    "power_product": power_product,
     "apply": applied,
 }
 
@@ -309,6 +399,35 @@ def step_lemma(document: Mapping[str, Any], name: str) -> str:
     return KINDS[step["kind"]](certificate, step)
 
 
+def derivations(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The derivations in a theorem's certificate document: itself, or its parts that are derivations."""
+    parts = document["parts"].values() if document.get("kind") == "parts" else [document]
+    for part in parts:
+        if "steps" in part:
+            yield part
+
+
+def local_lemmas(documents: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The distinct lemmas of all local steps of all derivations in ``documents``."""
+    found: dict[str, None] = {}
+    for document in documents:
+        for part in derivations(document):
+            certificate = Certificate(part)
+            for step in part["steps"]:
+                if is_local(step):
+                    found[KINDS[step["kind"]](certificate, step)] = None
+    return list(found)
+
+
+def named_only_here(document: Mapping[str, Any]) -> dict[str, str]:
+    """Lemma name -> step, for lemmas that the derivation names and no hand-written file proves."""
+    return {
+        step["lemma"]: step["name"]
+        for step in document["steps"]
+        if step.get("lemma") and step["lemma"] not in STEPS and is_local(step)
+    }
+
+
 def coq_file(document: Mapping[str, Any]) -> str:
     """The lemmas of all local steps, in order, and their names together for the audit."""
     local = [step["name"] for step in document["steps"] if is_local(step)]
@@ -317,7 +436,9 @@ def coq_file(document: Mapping[str, Any]) -> str:
         [
             HEADER.format(slug=document["slug"]),
             *(step_lemma(document, name) for name in local),
-            f"Definition derivation :=\n  ({together}).\n",
+            "(** Names that the derivation uses and no other file proves. *)",
+            *(f"Definition {name} := step_{step}." for name, step in named_only_here(document).items()),
+            f"\nDefinition derivation :=\n  ({together}).\n",
         ]
     )
 

@@ -7,12 +7,14 @@ import copy
 import pytest
 import sympy as sp
 from coqbridge import THEOREMS, coq_is_missing, printed_statements, run_coq
-from coqcertificate import TARGET, WHOLE_RUN, coq_file, is_local, step_lemma
+from coqcertificate import KINDS, TARGET, WHOLE_RUN, coq_file, derivations, is_local, local_lemmas, step_lemma
 
+from bstheory.theory import library
 from bstheory.theory.theorems.adam_token_half_life import derive
 
 DOCUMENT = derive().document()
 STEPS = {step["name"]: step for step in DOCUMENT["steps"]}
+MODULES = "Derivation Analysis OneStep Adam"
 needs_coq = pytest.mark.skipif(coq_is_missing(), reason="coqc is not installed; `make proofs` installs it")
 
 
@@ -23,6 +25,14 @@ def test_the_coq_file_is_the_derivation() -> None:
 def test_every_step_is_a_lemma_a_hypothesis_or_part_of_a_theorem() -> None:
     for name, step in STEPS.items():
         assert is_local(step) + (step["kind"] == "assumption") + (name in WHOLE_RUN) == 1, name
+
+
+@needs_coq
+@pytest.mark.slow
+def test_every_lemma_that_the_derivation_names_exists(built: str) -> None:
+    names = sorted({step["lemma"] for step in DOCUMENT["steps"] if step.get("lemma")})
+    answer = run_coq("".join(f"Check {name}.\n" for name in names), modules=MODULES)
+    assert answer.returncode == 0, answer.stderr
 
 
 @needs_coq
@@ -95,3 +105,42 @@ def test_the_claim_of_the_derivation_is_the_theorem(built: str, theorem_with_bou
     assert "adam_token_half_life" in THEOREMS
     assert run_coq(theorem_with_bound(right, names)).returncode == 0
     assert run_coq(theorem_with_bound(right - sp.Symbol("R"), names)).returncode != 0
+
+
+# -- every theorem of the library --------------------------------------------------------------------------
+
+# Kinds of step that no single lemma states: whole runs, hypotheses, and facts taken as trusted.
+OTHER_KINDS = {
+    "assumption",
+    "hypothesis",
+    "induction",
+    "telescope",
+    "tower",
+    "tower_expected",
+    "steps_expected",
+    "exchange_mean",
+    "at_end",
+    "exp_series",
+}
+
+
+@pytest.fixture(scope="module")
+def documents() -> list[dict]:
+    theorems = [library.get(slug) for slug in library.all_slugs()]
+    return [theorem.document() for theorem in theorems if theorem.derive is not None]
+
+
+@pytest.mark.slow
+def test_every_kind_of_step_is_known(documents: list[dict]) -> None:
+    kinds = {step["kind"] for d in documents for part in derivations(d) for step in part["steps"]}
+    assert kinds <= KINDS.keys() | OTHER_KINDS
+
+
+@needs_coq
+@pytest.mark.slow
+def test_coq_accepts_every_local_step_of_every_theorem(built: str, documents: list[dict]) -> None:
+    lemmas = local_lemmas(documents)
+    assert len(lemmas) > 500
+    source = "".join(f"Module M{number}.\n{lemma}End M{number}.\n" for number, lemma in enumerate(lemmas))
+    answer = run_coq(source, modules="FiniteSums OneStep Steps")
+    assert answer.returncode == 0, answer.stderr
