@@ -68,7 +68,8 @@ class Schedule:
         rule, holds = QUANTITIES[self.quantity]
         far = max((0, *self.knots))
         for t in sorted({0, *self.knots, min(2 * far + 1, MAX_CLOCK - 1)}):
-            value = float(self.value(float(t)))
+            with np.errstate(all="ignore"):
+                value = float(self.value(np.float64(t)))
             if not (math.isfinite(value) and holds(value)):
                 raise input_error(
                     got=f"{self.quantity}={value:g} at {t} {self.unit} from the {self.name} schedule",
