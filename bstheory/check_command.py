@@ -200,13 +200,13 @@ def _print(result: Result) -> None:
         console.print(derived)
         console.print()
     names = list(dict.fromkeys(name for row in result.simulations().values() for name in row))
-    simulated = table("consistent, measured / bound", *names, right=len(names))
+    simulated = table("measured / bound", *names, right=len(names))
     for slug, row in result.simulations().items():
         cells = (row.get(name) for name in names)
         simulated.add_row(slug, *("" if c is None else mark(c, _ratio(c)) for c in cells))
     if simulated.row_count:
         console.print(simulated)
-        console.print()
+        console.print("a ratio: consistent; otherwise the verdict\n")
     rest = table("other verdicts", "part", "what")
     for link in result.others():
         what = f"{link.slug}: {link.reason}" if link.part == "exact recursion" else link.name

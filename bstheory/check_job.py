@@ -288,17 +288,19 @@ def _simulated(slug: str, item: plan.Simulation, folder: Path, progress: Progres
         stored = Run.load(place)
         if stored.config["schedule_text"] == item.schedule and len(stored.seeds) == item.seeds:
             return stored
-    from bstheory.simulation import simulate
+    from bstheory.simulation import simulate, simulate_rule
 
-    run = simulate(
-        item.problem,
-        item.optimizer,
-        schedule=item.batch_size,
-        seeds=item.seeds,
-        name=item.name,
-        progress=lambda done, total: progress(done / total),
-        **options,
-    )
+    common = {
+        "seeds": item.seeds,
+        "name": item.name,
+        "progress": lambda done, total: progress(done / total),
+    }
+    if item.rule is not None:
+        run = simulate_rule(
+            item.problem, item.optimizer, rule=item.rule, groups=item.groups, tokens=item.tokens, **common
+        )
+    else:
+        run = simulate(item.problem, item.optimizer, schedule=item.batch_size, **common, **options)
     run = dataclasses.replace(run, config={**run.config, "schedule_text": item.schedule})
     run.save(place)
     return run

@@ -22,15 +22,20 @@ CONTROL_DIVISOR = 1000.0
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Simulation:
-    """One Monte-Carlo run: ``schedule`` is its specification, ``batch_size`` the realized sequence int64
-    [K]."""
+    """One Monte-Carlo run: ``schedule`` is its specification, ``batch_size`` the realized sequence int64 [K].
+
+    Where ``rule`` is given, each path chooses its own batches by it instead, for ``tokens`` in all.
+    """
 
     name: str
     schedule: str
     problem: Any
     optimizer: Any
-    batch_size: np.ndarray
     seeds: int
+    batch_size: np.ndarray | None = None
+    rule: Any = None
+    groups: int = 2
+    tokens: int = 0
 
 
 def schedules_of(tokens: int) -> dict[str, str]:
@@ -89,6 +94,33 @@ def flagship_simulations(*, quick: bool, **form: Any) -> list[Simulation]:
     return _four(problems.cosine_sum(64, 1.0), optimizer, quick=quick)
 
 
+def adaptive_simulation(*, quick: bool) -> Simulation:
+    """The flagship's algorithm while a debiased norm test chooses every next batch, path by path."""
+    from bstheory import problems
+    from bstheory.schedules.rules import Rule
+    from bstheory.simulation import RMSProp
+
+    tokens = 4096 if quick else 16_384
+    return Simulation(
+        name="adaptive",
+        schedule="norm test with tolerance 1, debiased, batch sizes 4 to 64",
+        problem=problems.cosine_sum(16, 1.0),
+        optimizer=RMSProp(
+            learning_rate=0.1,
+            half_life=tokens / 8,
+            eps=1e-2,
+            learning_rate_rule="sqrt_one_minus_beta2",
+            weight="sqrt_one_minus_beta2",
+        ),
+        seeds=32,
+        rule=Rule(
+            name="norm_test", initial=4, maximum=64, multiple=4, debias=True, signal_floor=0.01, shrink=True
+        ),
+        groups=4,
+        tokens=tokens,
+    )
+
+
 def bias_corrected_simulations(*, quick: bool) -> list[Simulation]:
     """The flagship's algorithm with the exact bias correction, right under any schedule."""
     return flagship_simulations(quick=quick, bias_correction="exact")
@@ -126,7 +158,7 @@ def sign_simulations(*, quick: bool) -> list[Simulation]:
 
 # Bounds that are confronted with simulations; a new one is one line.
 SIMULATIONS: dict[str, Callable[..., list[Simulation]]] = {
-    FLAGSHIP: flagship_simulations,
+    FLAGSHIP: lambda *, quick: [*flagship_simulations(quick=quick), adaptive_simulation(quick=quick)],
     f"{FLAGSHIP}_bias_corrected": bias_corrected_simulations,
     f"{FLAGSHIP}_initial": initial_simulations,
     f"{FLAGSHIP}_variance_aware": flagship_simulations,

@@ -20,6 +20,7 @@ from bstheory.cli import main
 from bstheory.run import Run
 
 FLAGSHIP = "adam_token_half_life"
+SCHEDULES = ("constant", "ramp up", "ramp down", "stages")
 MAIN = [sys.executable, "-c", "from bstheory.cli import main; main()"]
 
 
@@ -51,12 +52,7 @@ def test_every_verdict_is_as_declared(finished) -> None:
         == "proved"
     )
     simulated = [link for link in document["results"] if link["part"] == "simulation"]
-    assert [link["name"].partition(":")[0] for link in simulated] == [
-        "constant",
-        "ramp up",
-        "ramp down",
-        "stages",
-    ]
+    assert [link["name"].partition(":")[0] for link in simulated] == [*SCHEDULES, "adaptive"]
     for link in simulated:
         assert link["slug"] == FLAGSHIP and link["verdict"] == "consistent" and "betting" in link["method"]
         assert link["ratio"] == pytest.approx(link["measured"] / link["value"])

@@ -98,6 +98,9 @@ def compare(bound: Bound, run: Run, *, level: float = 0.99) -> Comparison:
     3. An upper bound is ``refuted`` if a lower limit exceeds it, and ``consistent`` otherwise. An identity is
        refuted also by an upper limit below it.
 
+    Where a rule chose the batches during the run, each path has its own schedule; then only bounds that
+    depend on tokens alone are compared, at the last record, and ``trivial_value`` uses the mean weight.
+
     Args:
         bound: a theorem.
         run: its measurement; seeds are independent.
@@ -129,7 +132,13 @@ def compare(bound: Bound, run: Run, *, level: float = 0.99) -> Comparison:
             do="run more seeds",
         )
     constants = constants_of(bound, run)
+    adaptive = "schedule" not in run.config
+    if adaptive and bound.slug not in _TOKENS_ONLY:
+        reason = "the bound depends on the schedule, and each path of this run has its own"
+        return Comparison(**common, verdict=Verdict.UNDECIDED, reason=reason, method="none", audit=items)
     records = np.flatnonzero(np.asarray(run.steps) > 0)
+    if adaptive:  # only at the end have all paths consumed the same tokens
+        records = records[-1:]
     try:
         value, trivial = _bound_at(bound, run, constants, records)
     except (
@@ -146,7 +155,8 @@ def compare(bound: Bound, run: Run, *, level: float = 0.99) -> Comparison:
         reason = f"the series {bound.quantity} is not finite in {lost} of {len(run.seeds)} seeds"
         return Comparison(**common, verdict=Verdict.UNDECIDED, reason=reason, method="none")
     # Only a bounded gradient gives the trivial value the rank of an almost-sure range.
-    ranged = bound.quantity in _ALMOST_SURE and any(a.name == "bounded_gradient" for a in bound.assumptions)
+    bounded = any(assumption.name == "bounded_gradient" for assumption in bound.assumptions)
+    ranged = bound.quantity in _ALMOST_SURE and bounded and not adaptive
     if ranged and np.any(samples > trivial * (1 + ROUNDING)):
         reason = (
             "bounded_gradient: the measured sum exceeds d R^2 times its weight, so the published R is false"
@@ -240,7 +250,18 @@ def _is_nonnegative(bound: Bound, run: Run) -> bool:
     return bound.quantity in _NONNEGATIVE or (bound.quantity == "loss" and at_least_zero)
 
 
+# Bounds whose right-hand side depends on the schedule through its tokens alone; others need one schedule for
+# all paths.
+_TOKENS_ONLY = ("adam_token_half_life", "adam_token_half_life_initial")
+
+
 def _bound_at(bound: Bound, run: Run, constants: Mapping[str, Any], records: np.ndarray) -> Any:
+    if "schedule" not in run.config:
+        tokens = np.asarray(run.tokens)[records]
+        found = [bound.evaluate(constants=constants, schedule=[int(t)]) for t in tokens]
+        weight = np.asarray(run.series["weight"], dtype=np.float64)[:, records].mean(axis=0)
+        trivial = [float(e.parts["trivial_per_weight"]) * w for e, w in zip(found, weight)]
+        return np.array([float(e.value) for e in found]), np.array(trivial)
     batches = batch_sizes_of(run)
     found = [
         bound.evaluate(constants=constants, schedule=batches[: int(step)])

@@ -104,13 +104,18 @@ _LABELS = {
 def _comparison(panel: Axes, seen: Comparison) -> None:
     curves = seen.curves
     exact = seen.kind == "identity"
+    dot = "_" if len(curves["tokens"]) == 1 else ""  # a run of adaptive batches is compared at its end only
     panel.set_xscale("log")
     panel.set_yscale("log")
     lower = np.where(curves["lower"] > 0, curves["lower"], np.nan)
     if not exact:
-        panel.plot(curves["tokens"], curves["trivial"], ":", color=GREY, label="trivial bound")
+        panel.plot(curves["tokens"], curves["trivial"], f"{dot}:", color=GREY, label="trivial bound")
     panel.plot(
-        curves["tokens"], curves["bound"], "-", color=ORANGE, label="exact recursion" if exact else "bound"
+        curves["tokens"],
+        curves["bound"],
+        f"{dot}-",
+        color=ORANGE,
+        label="exact recursion" if exact else "bound",
     )
     panel.fill_between(
         curves["tokens"],
@@ -121,6 +126,8 @@ def _comparison(panel: Axes, seen: Comparison) -> None:
         linewidth=0,
         label=f"confidence limits, {seen.level:.0%} together",
     )
+    if dot:
+        panel.vlines(curves["tokens"], lower, curves["upper"], color=BLUE, alpha=0.4, linewidth=3)
     every = max(1, len(curves["tokens"]) // 16)
     panel.plot(
         curves["tokens"],

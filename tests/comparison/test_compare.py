@@ -13,6 +13,7 @@ from bstheory import problems, simulation
 from bstheory.comparison import Comparison, audit, compare
 from bstheory.errors import InputError
 from bstheory.run import Run
+from bstheory.schedules.rules import Rule
 from bstheory.theory.bound import Bound
 from bstheory.verdict import Verdict
 
@@ -274,3 +275,23 @@ def test_forms_of_the_flagship_apply_to_their_own_algorithm(
     )
     seen = compare(getattr(bst.theorems, slug), run)
     assert seen.verdict is verdict, seen.reason
+
+
+def test_adaptive_batches_are_compared_at_their_common_end() -> None:
+    rule = Rule(
+        name="norm_test", initial=4, maximum=64, multiple=4, debias=True, signal_floor=0.01, shrink=True
+    )
+    run = simulation.simulate_rule(
+        problems.cosine_sum(8, 1.0), OPTIMIZER, rule=rule, groups=4, tokens=2048, seeds=16
+    )
+    assert (
+        len({tuple(path) for path in run.series["batch_size"].tolist()}) > 1
+    )  # each path has its own schedule
+    seen = compare(FLAGSHIP, run)
+    assert seen.verdict is Verdict.CONSISTENT, seen.reason
+    assert seen.curves["tokens"].tolist() == [2048]
+    expected = FLAGSHIP.evaluate(constants=seen.constants, schedule=[1024, 1024])
+    assert seen.value == pytest.approx(float(expected.value))  # tokens alone decide
+    assert compare(divided(FLAGSHIP, 1e4), run).verdict is Verdict.REFUTED
+    other = compare(bst.theorems.adam_token_half_life_variance_aware, run)
+    assert other.verdict is Verdict.UNDECIDED and "each path of this run has its own" in other.reason
