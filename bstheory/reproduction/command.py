@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import json
+import json as json_module
 import sys
 import time
 from collections.abc import Mapping
@@ -153,7 +153,7 @@ def command(
     cache: Path = Path("runs/reproduce"),
     text: Path | None = None,
     workers: int = 2,
-    json_: bool = False,
+    json: str | None = None,
 ) -> int:
     """Reproduce a paper claim by claim: stated there, predicted by theory, measured here, verdict.
 
@@ -165,7 +165,7 @@ def command(
         cache: finished training runs; an interrupted command continues from them.
         text: another corpus, a UTF-8 file.
         workers: processes.
-        json_: print the results as JSON.
+        json: also write all results to this file, or - for stdout instead of the table.
 
     Examples:
         bstheory reproduce small-batch c5
@@ -207,9 +207,11 @@ def command(
         atomic_write(folder / "README.md", page(result))
         results.append(result)
     atomic_write(out / "README.md", index(out))
-    if json_:
-        print(json.dumps(results, indent=2, ensure_ascii=False))
+    if json == "-":
+        print(json_module.dumps(results, indent=2, ensure_ascii=False))
     else:
+        if json is not None:
+            write_json(json, results)
         table = Table(title=f"{paper}, CPU scale")
         for column in ("claim", "statement", "verdict"):
             table.add_column(column, overflow="fold")

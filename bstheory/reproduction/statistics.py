@@ -62,7 +62,8 @@ def difference(values: Sequence[float], *, level: float = 0.95) -> Difference:
         )
     if np.isinf(x).any():
         sign = math.inf if (x > 0).all() else -math.inf if (x < 0).all() else math.nan
-        p = 0.5**x.size if sign > 0 else 1.0  # a sign test is all that infinities allow
+        # A sign test is all that infinities allow.
+        p = 0.5**x.size if sign > 0 else 1 - 0.5**x.size if sign < 0 else 0.5
         return Difference(mean=sign, half_width=0.0, p_above=p, n=x.size, level=level)
     error = float(x.std(ddof=1)) / math.sqrt(x.size)
     if error == 0.0:
