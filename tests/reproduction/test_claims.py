@@ -144,14 +144,10 @@ def test_runs_are_kept_reused_and_repaired(tmp_path: Path) -> None:
         Recipe(optimizer="sgd", beta1=0.0, learning_rate=0.1, batch_sizes=((4, 3),), seed=s) for s in (0, 1)
     ]
     calls: list[tuple[int, int]] = []
-    first = run_recipes(
-        recipes, folder=tmp_path / "c", workers=0, progress=lambda *x: calls.append(x)
-    )
+    first = run_recipes(recipes, folder=tmp_path / "c", workers=0, progress=lambda *x: calls.append(x))
     assert calls == [(0, 1), (1, 1)]
     calls.clear()
-    second = run_recipes(
-        recipes, folder=tmp_path / "c", workers=0, progress=lambda *x: calls.append(x)
-    )
+    second = run_recipes(recipes, folder=tmp_path / "c", workers=0, progress=lambda *x: calls.append(x))
     assert second == first and calls == [(0, 0)]
     path = next((tmp_path / "c").glob("stack-*.json"))
     path.write_text(path.read_text()[:40])  # a truncated file is trained again, with the same numbers
