@@ -1,7 +1,7 @@
 """Search for an instance that violates a bound, with a false-alarm rate that the search cannot spoil.
 
-1. *Search.* Differential evolution (scipy), or hypothesis ``target()``, maximizes the ratio mean(left-hand
-  side) /
+1. *Search.* Differential evolution polished by Nelder-Mead (scipy), or hypothesis ``target()``, maximizes the
+  ratio mean(left-hand side) /
    bound over problem constants, noise laws, schedules and initial points, with a few exploration seeds.
 2. *Confirmation.* The most promising instances are tested on seeds that the search never saw, one after
   another, by
@@ -204,18 +204,37 @@ def _ratios(claim: Claim, point: dict[str, Any], seeds: range) -> Array:
 
 def _evolution(explore: Callable[[Array], float], dimensions: int, budget: int, seed: int) -> None:
     population = 5
-    optimize.differential_evolution(
+    rounds = max(1, int(0.6 * budget) // (population * dimensions) - 1)
+    best = optimize.differential_evolution(
         explore,
         [(0.0, 1.0)] * dimensions,
-        maxiter=1 + budget // (population * dimensions),
+        maxiter=rounds,
         popsize=population,
-        init="sobol",
+        init="latinhypercube",
         polish=False,
         tol=0.0,
         mutation=(0.4, 0.9),
         recombination=0.8,
         rng=seed,
-    )
+    ).x
+    # Polish on the same exploration seeds until the budget is spent, each time from the best point so far.
+    rng = np.random.default_rng(seed)
+    while True:
+        simplex = np.clip(best + 0.1 * rng.standard_normal((dimensions + 1, dimensions)), 0.0, 1.0)
+        simplex[0] = best
+        best = optimize.minimize(
+            explore,
+            best,
+            method="Nelder-Mead",
+            bounds=[(0.0, 1.0)] * dimensions,
+            options={
+                "initial_simplex": simplex,
+                "maxfev": budget,
+                "xatol": 1e-3,
+                "fatol": 1e-4,
+                "adaptive": True,
+            },
+        ).x
 
 
 def _hypothesis(explore: Callable[[Array], float], dimensions: int, budget: int, seed: int) -> None:
