@@ -1,0 +1,131 @@
+"""Cost of the gradient statistics, of the batch scheduler and of TokenHalfLife, as ratios in one run.
+
+    torchrun --nproc-per-node 2 experiments/benchmarks/gradient_statistics.py [--wrap ddp|fsdp2] [--json FILE]
+    torchrun --nproc-per-node 8 experiments/benchmarks/gradient_statistics.py --device cuda --sequences 8
+
+One step of a 124M-parameter GPT-2 with and without measuring, alternately; the overhead is the median of
+the paired differences over the median plain step. gloo on a CPU, NCCL on GPUs. The scheduler's cost is that
+of plan() and step() through a ramp that changes its batch size all the time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.distributed.fsdp import fully_shard
+from torch.nn.parallel import DistributedDataParallel
+
+from bstheory import schedules
+from bstheory.files import write_json
+from bstheory.models.configs import model_config
+from bstheory.models.gpt import GPT
+from bstheory.training import BatchSizeScheduler, GradientStatistics, TokenHalfLife
+
+
+def scheduler_cost(steps: int = 20_000) -> float:
+    """Microseconds per step of a linear ramp rounded to multiples of 8."""
+    ramp = schedules.parse(f"linear 8->65536 over {steps * 30000}").rounded(multiple=8)
+    scheduler = BatchSizeScheduler(ramp, num_tokens=steps * 40000, micro_batch_size=8, last="overshoot")
+    begin, done = time.perf_counter(), 0
+    while scheduler.plan() is not None and done < steps:
+        scheduler.step()
+        done += 1
+    return (time.perf_counter() - begin) / done * 1e6
+
+
+def half_life_cost(steps: int = 200) -> tuple[float, float]:
+    """Microseconds that TokenHalfLife adds to a fused AdamW step over 148 tensors, and the plain step."""
+    weights = [torch.nn.Parameter(torch.zeros(64)) for _ in range(148)]
+    for weight in weights:
+        weight.grad = torch.ones_like(weight)
+    plain = torch.optim.AdamW(weights, fused=True)
+    ours = TokenHalfLife(torch.optim.AdamW(weights, fused=True), beta2_half_life=1e6)
+    times: dict[str, list[float]] = {"plain": [], "ours": []}
+    for step in range(steps):
+        for name, call in (("plain", plain.step), ("ours", lambda n=step: ours.step(tokens=1 + n))):
+            begin = time.perf_counter()
+            call()
+            times[name].append(time.perf_counter() - begin)
+    medians = {name: statistics.median(values) * 1e6 for name, values in times.items()}
+    return medians["ours"] - medians["plain"], medians["plain"]
+
+
+def synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def main() -> None:
+    flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    flags.add_argument("--wrap", choices=("ddp", "fsdp2"), default="ddp")
+    flags.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    flags.add_argument("--model", default="gpt2_124m")
+    flags.add_argument("--sequences", type=int, default=1, help="per rank and micro-batch")
+    flags.add_argument("--seq-len", type=int, default=1024)
+    flags.add_argument("--rounds", type=int, default=4)
+    flags.add_argument("--json", type=Path)
+    options = flags.parse_args()
+    dist.init_process_group("nccl" if options.device == "cuda" else "gloo")
+    rank, world = dist.get_rank(), dist.get_world_size()
+    device = torch.device(options.device, rank if options.device == "cuda" else None)
+    if options.device == "cuda":
+        torch.cuda.set_device(device)
+    else:
+        torch.set_num_threads(1)
+    config = model_config(options.model)
+    net = GPT(config, generator=torch.Generator().manual_seed(0)).to(device)
+    parameters = sum(p.numel() for p in net.parameters())
+    wrap = DistributedDataParallel if options.wrap == "ddp" else fully_shard
+    bare, measured = wrap(copy.deepcopy(net)), wrap(net)
+    seen = GradientStatistics(measured)
+    x = torch.randint(0, config.vocab_size, (options.sequences, options.seq_len), device=device)
+
+    def step(model: Any, stats: GradientStatistics | None) -> float:
+        model.zero_grad()
+        synchronize(device)
+        dist.barrier()
+        begin = time.perf_counter()
+        if stats is not None:
+            stats.start(batch_size=options.sequences * world, accumulation=1)
+        logits = model(x)
+        torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), x.flatten()).backward()
+        if stats is not None:
+            stats.finish()
+        synchronize(device)
+        return time.perf_counter() - begin
+
+    step(bare, None), step(measured, seen)
+    pairs = [(step(bare, None), step(measured, seen)) for _ in range(options.rounds)]
+    medians = [statistics.median(column) for column in zip(*pairs)]
+    extra, plain_step = half_life_cost()
+    result = {
+        "device": torch.cuda.get_device_name() if options.device == "cuda" else "cpu",
+        "wrap": options.wrap,
+        "ranks": world,
+        "parameters": parameters,
+        "tokens_per_rank": options.sequences * options.seq_len,
+        "plain_seconds": medians[0],
+        "measured_seconds": medians[1],
+        "overhead": statistics.median(b - a for a, b in pairs) / medians[0],
+        "pairs": pairs,
+        "scheduler_microseconds_per_step": scheduler_cost(),
+        "token_half_life_microseconds_per_step": extra,
+        "optimizer_microseconds_per_step": plain_step,
+    }
+    if rank == 0:
+        for name, value in result.items():
+            print(f"{name:40} {value}")
+        if options.json:
+            write_json(options.json, result)
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
