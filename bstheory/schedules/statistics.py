@@ -248,6 +248,20 @@ def _spectral(
     return noise, signal
 
 
+def expected(*, noise: float, signal: float, batch_size: int, groups: int = 2) -> Statistics:
+    """The expectations under a known noise sigma^2 and |G|^2: what the *exact* tests of the theorems use.
+
+    With it, ``Rule(name="norm_test", debias=True)`` is the exact norm test sigma^2 / b <= theta^2 |G|^2.
+    """
+    norm_sq = signal + noise / batch_size
+    return Statistics(
+        batch_size=batch_size,
+        groups=groups,
+        norm_sq=norm_sq,
+        mean_group_norm_sq=norm_sq + (groups - 1) / batch_size * noise,
+    )
+
+
 def two_batch_estimates(
     *, small_norm_sq: Any, big_norm_sq: Any, small_batch: int, big_batch: int
 ) -> tuple[Any, Any]:

@@ -28,7 +28,7 @@ import torch
 import torch.distributed as dist
 
 from bstheory.errors import input_error
-from bstheory.schedules.statistics import Statistics
+from bstheory.schedules.statistics import Statistics, from_groups
 from bstheory.training import fsdp_adapter
 
 MODES = ("auto", "single", "ddp", "fsdp2")
@@ -68,6 +68,9 @@ class GradientStatistics:
         model: the module, or its ``DistributedDataParallel`` or ``fully_shard`` wrapping.
         mode: ``auto`` picks by the wrapping; ``single`` works without and with DDP, with micro-batches as
             groups, which gives more degrees of freedom.
+        keep_groups: on one process, keep a copy of every micro-batch's gradient, so that :meth:`finish`
+            returns every statistic of :func:`bstheory.schedules.statistics.from_groups` and every rule can
+            be used. Costs one gradient copy per micro-batch: for small models and for comparing rules.
         reduce_hook: for ``ddp``, the communication hook that really reduces (default: plain all-reduce mean);
             such as torch's ``bf16_compress_hook``, with ``reduce_state`` as its first argument.
 
@@ -82,6 +85,7 @@ class GradientStatistics:
         model: torch.nn.Module,
         *,
         mode: str = "auto",
+        keep_groups: bool = False,
         reduce_hook: Callable[..., Any] | None = None,
         reduce_state: Any = None,
     ) -> None:
@@ -98,7 +102,15 @@ class GradientStatistics:
                 rule="the mode fits the wrapping, and a reduce hook goes with ddp",
                 do='use mode="auto"',
             )
+        if keep_groups and found != "single":
+            raise input_error(
+                got=f"keep_groups=True for a model wrapped as {found!r}",
+                rule="group gradients are kept on one process only",
+                why="gathering them would communicate full-size vectors",
+                do="use a rule that needs two scalars, or one process",
+            )
         self.model = model
+        self._kept: list[dict[int, torch.Tensor]] | None = [] if keep_groups else None
         self.distributed = (is_ddp or is_fsdp) and dist.is_initialized()
         self.world_size = dist.get_world_size() if self.distributed else 1
         self._parameters = [p for p in model.parameters() if p.requires_grad]
@@ -132,21 +144,32 @@ class GradientStatistics:
         self._plan = (batch_size, accumulation)
         self._local = torch.zeros_like(self._local)
         self._calls.clear()
+        if self._kept is not None:
+            self._kept = []
 
     def synchronize(self, is_last: bool) -> Any:
         """Context for one backward pass: gradients are communicated in the last micro-batch only."""
+        if self._kept is not None:
+            self._kept.append({})
         if self.mode == "fsdp2":
             self.model.set_requires_gradient_sync(is_last)
         elif self.distributed and not is_last:
             return self.model.no_sync()
         return contextlib.nullcontext()
 
-    def finish(self, *, loss: float | None = None, learning_rate: float | None = None) -> Statistics:
+    def finish(
+        self,
+        *,
+        loss: float | None = None,
+        learning_rate: float | None = None,
+        optimizer: torch.optim.Optimizer | None = None,
+    ) -> Statistics:
         """The step's statistics, the same on every rank. One all-reduce of six numbers.
 
         Args:
             loss: this rank's mean loss; averaged over ranks.
             learning_rate: passed through.
+            optimizer: with ``keep_groups``, Adam, whose second moments weight the sqrt(v) test.
 
         Raises:
             InputError: backward did not run, synchronized neither once nor in every micro-batch, ranks
@@ -158,6 +181,8 @@ class GradientStatistics:
         batch_size, accumulation = self._plan
         self._plan = None
         rounds = self._rounds(accumulation)
+        if self._kept is not None:
+            return self._from_groups(batch_size, accumulation, loss, learning_rate, optimizer)
         shards = torch.zeros_like(self._local)
         for p in self._parameters:
             if p.grad is not None:
@@ -198,6 +223,48 @@ class GradientStatistics:
             learning_rate=learning_rate,
         )
 
+    def _from_groups(
+        self,
+        batch_size: int,
+        accumulation: int,
+        loss: float | None,
+        learning_rate: float | None,
+        optimizer: torch.optim.Optimizer | None,
+    ) -> Statistics:
+        kept = self._kept or []
+        if len(kept) != accumulation:
+            raise input_error(
+                got=f"{len(kept)} micro-batches in synchronize() of {accumulation}",
+                rule="with keep_groups every backward is inside synchronize(is_last)",
+                do="wrap each backward in it",
+            )
+        zero = [torch.zeros(p.numel()) for p in self._parameters]
+        rows = [
+            torch.cat([group[i].reshape(-1).cpu() if i in group else zero[i] for i in range(len(zero))])
+            for group in kept
+        ]
+        moments = None
+        if optimizer is not None:
+            states = [optimizer.state.get(p, {}) for p in self._parameters]
+            if any("exp_avg_sq" not in state for state in states):
+                raise input_error(
+                    got="an optimizer without second moments for every parameter",
+                    rule="the sqrt(v) test weights every coordinate",
+                    do="pass an Adam that has taken a step, or leave it out",
+                )
+            moments = torch.cat([s["exp_avg_sq"].reshape(-1).cpu() for s in states]).double().numpy()
+        shapes = [
+            (p.shape[0], p.numel() // p.shape[0]) if p.dim() > 1 else (1, p.numel()) for p in self._parameters
+        ]
+        return from_groups(
+            accumulation * torch.stack(rows).double().numpy(),
+            batch_size=batch_size,
+            second_moment=moments,
+            shapes=shapes,
+            loss=loss,
+            learning_rate=learning_rate,
+        )
+
     def _rounds(self, accumulation: int) -> int:
         """How many groups each rank contributed, from how often gradients were seen."""
         if self.mode == "single":
@@ -219,6 +286,8 @@ class GradientStatistics:
     def _leaf_hook(self, index: int, grad: torch.Tensor) -> None:
         self._calls[index] = self._calls.get(index, 0) + 1
         self._local += square_sum(grad)
+        if self._kept:
+            self._kept[-1][index] = grad.detach().clone()
 
     def _bucket_hook(self, bucket: Any) -> Any:
         self._calls[bucket.index()] = self._calls.get(bucket.index(), 0) + 1

@@ -145,6 +145,15 @@ def test_vector_and_two_scalar_paths_agree():
     assert seen.coordinate_ratio == np.quantile(4 * g.var(axis=0, ddof=1) / mean**2, 0.9, method="higher")
 
 
+def test_expected_statistics_make_the_exact_norm_test():
+    from bstheory.schedules.rules import Rule
+
+    seen = stats.expected(noise=30.0, signal=2.0, batch_size=12, groups=4)
+    assert (seen.noise, seen.signal) == (pytest.approx(30.0), pytest.approx(2.0))
+    exact = Rule(name="norm_test", tolerance=0.5, debias=True, initial=12, maximum=10**6)
+    assert exact.update(exact.init(), seen)["proposal"] == pytest.approx(30.0 / (0.25 * 2.0))
+
+
 def test_fieller_interval_covers_and_admits_ignorance():
     rng = np.random.default_rng(10)
     hits, trials = 0, 400

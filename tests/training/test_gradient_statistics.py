@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from bstheory.errors import InputError
+from bstheory.schedules.rules import FORMULAS, Rule
 from bstheory.training import GradientStatistics
 from bstheory.training.fsdp_adapter import unsupported
 from bstheory.training.gradient_statistics import square_sum
@@ -67,6 +68,44 @@ def test_micro_batch_groups_equal_the_definition():
     assert (seen.groups, seen.batch_size, seen.loss, seen.learning_rate) == (4, 24, 2.5, 0.1)
     assert seen.norm_sq == pytest.approx(float(mean @ mean), rel=1e-6)
     assert seen.spread == pytest.approx(float(((each - mean) ** 2).sum()) / groups, rel=1e-5)
+
+
+def test_kept_groups_serve_every_rule():
+    net, groups = Net(), 4
+    adam = torch.optim.AdamW(net.parameters())
+    data = torch.randn(groups, 6, 5, generator=torch.Generator().manual_seed(1))
+    seen = {}
+    for keep in (False, True):
+        statistics = GradientStatistics(net, keep_groups=keep)
+        for _ in range(2):
+            net.zero_grad()
+            statistics.start(batch_size=24, accumulation=groups)
+            for index in range(groups):
+                with statistics.synchronize(index == groups - 1):
+                    (net(data[index], use=index != 0) / groups).backward()
+            seen[keep] = statistics.finish(loss=2.5, learning_rate=0.1)
+    assert seen[True].norm_sq == pytest.approx(seen[False].norm_sq, rel=1e-6)
+    assert seen[True].spread == pytest.approx(seen[False].spread, rel=1e-5)
+    with pytest.raises(InputError, match="without second moments"):
+        statistics.start(batch_size=24, accumulation=1)
+        with statistics.synchronize(True):
+            net(data[0]).backward()
+        statistics.finish(optimizer=adam)
+    adam.step()
+    net.zero_grad()
+    statistics.start(batch_size=24, accumulation=2)
+    for index in range(2):
+        with statistics.synchronize(index == 1):
+            (net(data[index]) / 2).backward()
+    found = statistics.finish(loss=1.0, learning_rate=0.1, optimizer=adam)
+    for name in FORMULAS:
+        extra = {"throughput": ((8, 1.0),), "reference_batch_size": 8} if name == "pollux" else {}
+        rule = Rule(name=name, initial=24, maximum=10**9, **extra)
+        assert rule.update(rule.init(), found)["proposal"] > 0
+    statistics.start(batch_size=24, accumulation=1)
+    net(data[0]).backward()
+    with pytest.raises(InputError, match="every backward is inside"):
+        statistics.finish()
 
 
 def test_misuse():
