@@ -108,6 +108,8 @@ COMPLETE = [
     *[w for s in SETTINGS for w in ("--set", s)],
 ]
 
+PLAN = ["plan", "--from-batch-size", "512", "--seq-len", "1024"]
+
 
 @pytest.mark.parametrize(
     ("words", "message"),
@@ -129,6 +131,8 @@ COMPLETE = [
         ([*COMPLETE, "--set", "h=0"], "h=0.0"),
         ([*COMPLETE, "--set", "h=-5"], "h=-5.0"),
         ([*COMPLETE, "--set", "h=nan"], "h=nan"),
+        ([*PLAN, "--to-batch-size", "0", "--beta2", "0.95"], "to_batch_size=0"),
+        ([*PLAN, "--to-batch-size", "8", "--beta2", "1.0"], "beta2=1.0"),
         (["derive", "adam"], "no theorem has that name"),
         (["recheck", "broken/check.json"], "is not valid JSON"),
         (["recheck", "foreign/check.json"], "without a derivation document"),

@@ -12,6 +12,7 @@ _LAZY = {
     "save_figure": "plots",
     "write_check_page": "check_page",
     "Formulas": "formula",
+    "table": "tables",
 }
 
 __all__ = sorted(_LAZY)
