@@ -21,6 +21,7 @@ _LAZY: dict[str, tuple[str, str | None]] = {
     "check": ("bstheory.checking", "check"),
     "recheck": ("bstheory.checking", "recheck"),
     "optimal_batch_schedule": ("bstheory.theory.optimal", "optimal_batch_schedule"),
+    "simulation": ("bstheory.simulation", None),
     "simulate": ("bstheory.simulation", "simulate"),
     "compare": ("bstheory.comparison", "compare"),
     "audit": ("bstheory.comparison", "audit"),
