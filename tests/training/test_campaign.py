@@ -80,4 +80,5 @@ def test_the_schedules_piece(shards: Path, tmp_path: Path) -> None:
     common = ("--data", str(shards), "--out", str(tmp_path), "--scale", "tiny", "--seeds", "0")
     assert script("run.py", "schedules", *common)[0] == 0
     stages = Run.load(tmp_path / "schedules" / "stages_fixed-seed0")
-    assert stages.series["batch_size"][0, 0] == 4 and stages.series["batch_size"][0, -1] == 32
+    sizes = stages.series["batch_size"][0]
+    assert sizes[0] == 4 and sizes.max() == 32 and sizes[-1] <= 32  # the last batch is what was left

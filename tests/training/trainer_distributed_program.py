@@ -1,4 +1,4 @@
-"""Run under torchrun by test_distributed.py: train the small configuration and write what rank 0 recorded."""
+"""Run under torchrun by test_trainer_distributed.py: train the small configuration, write what was recorded."""
 
 from __future__ import annotations
 

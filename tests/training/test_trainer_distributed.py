@@ -27,7 +27,7 @@ TOLERANCE = 2e-4
 def launch(shards: Path, folder: Path, processes: int, **changes: Any) -> dict[str, Any]:
     out = folder.with_suffix(f".{processes}.json")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    program = Path(__file__).with_name("distributed_program.py")
+    program = Path(__file__).with_name("trainer_distributed_program.py")
     done = subprocess.run(
         [*command, str(program), str(shards), str(folder), str(out), json.dumps(changes)],
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
