@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from bstheory.models.configs import model_config
 from bstheory.training.config import TrainConfig, batch_size_schedule, warmup_cosine
@@ -17,6 +19,15 @@ from bstheory.training.shards import open_rows
 from bstheory.training.trainer import Trainer
 
 LENGTH = 32
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tiny tensors: more threads only wait for each other, and much more so on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -64,7 +64,6 @@ def test_a_piece_goes_on_where_it_stopped_and_is_judged(shards: Path, tmp_path: 
 
 @pytest.mark.slow
 def test_noise_and_branches(shards: Path, tmp_path: Path) -> None:
-    pytest.importorskip("bstheory.training.gradient_statistics")
     common = ("--data", str(shards), "--out", str(tmp_path), "--scale", "tiny")
     assert script("run.py", "noise", *common, "--seeds", "0")[0] == 0
     run = Run.load(tmp_path / "noise" / "noise-seed0")
@@ -76,7 +75,6 @@ def test_noise_and_branches(shards: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_schedules_piece(shards: Path, tmp_path: Path) -> None:
-    pytest.importorskip("bstheory.training.gradient_statistics")
     common = ("--data", str(shards), "--out", str(tmp_path), "--scale", "tiny", "--seeds", "0")
     assert script("run.py", "schedules", *common)[0] == 0
     stages = Run.load(tmp_path / "schedules" / "stages_fixed-seed0")

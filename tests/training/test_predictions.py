@@ -124,7 +124,6 @@ def test_commands_write_and_judge(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_a_probe_measures_the_noise_scale(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shards: Path
 ) -> None:
-    pytest.importorskip("bstheory.training.gradient_statistics")
     path = tmp_path / "prediction.json"
     code = predict(
         "tiny_study", out=str(path), batch_sizes=(1, 16), data=str(shards), probe_steps=20, device="cpu"

@@ -227,7 +227,6 @@ def test_a_non_finite_loss_stops_and_keeps_the_last_good_checkpoint(
 
 
 def test_noise_statistics_are_recorded(shards: Path, here: World) -> None:
-    pytest.importorskip("bstheory.training.gradient_statistics")
     config = small_config(statistics=True, micro_batch_size=1, max_micro_batch_size=None)
     run = build(config, shards, here).run()
     assert np.all(run.series["noise"] > 0) and run.series["signal"].shape == run.series["noise"].shape
