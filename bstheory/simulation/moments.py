@@ -12,6 +12,9 @@ Reference: theory entries ``nqm_sgd`` and ``nqm_heavy_ball``; 1907.04164 for the
 
 from __future__ import annotations
 
+import concurrent.futures
+import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import numba
@@ -205,6 +208,7 @@ def final_moments(
     beta1: Array | None = None,
     s: float | Array = 0.0,
     state: tuple[Array, Array] | None = None,
+    threads: int = 1,
 ) -> Array:
     """The compiled recursions: moments after the last step only, memory independent of the number of steps.
 
@@ -212,6 +216,7 @@ def final_moments(
         h, c, m0, learning_rate, batch_size, s: as in :func:`sgd_moments`.
         beta1: [K] for heavy ball, ``None`` for SGD.
         state: ``(M12, M22)`` to continue a heavy-ball run from; zeros when absent.
+        threads: coordinates are split over them; the result does not depend on it.
 
     Returns:
         [d] for SGD (M11), [3, d] for heavy ball.
@@ -223,11 +228,19 @@ def final_moments(
     c, m11 = np.ascontiguousarray(c), np.array(m)
     s = np.ascontiguousarray(np.broadcast_to(np.asarray(s, dtype=np.float64), h.shape))
     floats = [np.ascontiguousarray(v, dtype=np.float64) for v in (learning_rate, batch_size)]
+    edges = np.linspace(0, len(h), max(1, threads) + 1).astype(int)
+    parts = [slice(a, b) for a, b in itertools.pairwise(edges)]
+
+    def split(work: Callable[[slice], None]) -> None:
+        if len(parts) == 1:
+            return work(parts[0])
+        with concurrent.futures.ThreadPoolExecutor(len(parts)) as pool:
+            list(pool.map(work, parts))
+
     if beta1 is None:
-        _sgd_kernel(h, c, s, m11, floats[0], floats[1])
+        split(lambda p: _sgd_kernel(h[p], c[p], s[p], m11[p], floats[0], floats[1]))
         return m11
     m12, m22 = (np.zeros_like(h), np.zeros_like(h)) if state is None else (np.array(a) for a in state)
-    _heavy_ball_kernel(
-        h, c, s, m11, m12, m22, floats[0], np.ascontiguousarray(beta1, dtype=np.float64), floats[1]
-    )
+    betas = np.ascontiguousarray(beta1, dtype=np.float64)
+    split(lambda p: _heavy_ball_kernel(h[p], c[p], s[p], m11[p], m12[p], m22[p], floats[0], betas, floats[1]))
     return np.stack([m11, m12, m22])

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import functools
 import json
 import os
 import resource
@@ -70,15 +71,15 @@ jax.__version__}))
 """
 
 COLD_PROGRAM = """
-import time
-began = time.perf_counter()
+import json, time
+began, cpu = time.perf_counter(), time.process_time()
 from bstheory.problems import noisy_quadratic
 from bstheory.simulation import Adam, simulate
 import numpy as np
 for dtype in (np.float64, np.float32):
     simulate(noisy_quadratic([1.0, 0.5], 0.1), Adam(learning_rate=0.1, beta1=0.9, beta2=0.9),
              schedule=[1, 1], seeds=2, dtype=dtype)
-print(time.perf_counter() - began)
+print(json.dumps({"wall": time.perf_counter() - began, "cpu": time.process_time() - cpu}))
 """
 
 MEMORY_PROGRAM = """
@@ -93,6 +94,12 @@ np.int8)] * 4,
             seeds=range(4), dtype=np.float32)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
+
+
+BUSY = (
+    " Other programs were busy on this machine: wall times, and ratios of wall times, are upper bounds only; "
+    "CPU times still suffer from shared caches."
+)
 
 
 def smallest(
@@ -165,9 +172,14 @@ class Engine:
     def run_threads(self, pool: concurrent.futures.Executor, threads: int) -> None:
         """The same, seeds split over threads."""
         edges = np.linspace(0, SEEDS, threads + 1).astype(int)
-        jobs = [pool.submit(self.run, edges[w], edges[w + 1], w) for w in range(threads)]
-        for job in jobs:
-            job.result()
+        jobs = [pool.submit(self.timed, edges[w], edges[w + 1], w) for w in range(threads)]
+        self.cpu = max(job.result() for job in jobs)
+
+    def timed(self, first: int, last: int, worker: int) -> float:
+        """Run, and return the CPU time of this thread."""
+        began = time.thread_time()
+        self.run(first, last, worker)
+        return time.thread_time() - began
 
 
 def torch_loop(steps: int) -> Callable[[], object]:
@@ -260,18 +272,20 @@ def measure(*, configurations: int, repeats: int, jax_python: str) -> dict[str, 
     }
     one = {name: value / updates.get(name, independent.updates) * 1e9 for name, value in seconds.items()}
     with concurrent.futures.ThreadPoolExecutor(cores) as pool:
+        engines = {"independent": independent, "shared": shared}
+        cpu = dict.fromkeys(engines, float("inf"))
+
+        def everywhere(name: str) -> None:
+            engines[name].run_threads(pool, min(cores, SEEDS))
+            cpu[name] = min(cpu[name], engines[name].cpu)
+
         seconds = smallest(
-            {
-                "independent": lambda: independent.run_threads(pool, min(cores, SEEDS)),
-                "shared": lambda: shared.run_threads(pool, min(cores, SEEDS)),
-            },
-            time.perf_counter,
-            repeats,
+            {name: functools.partial(everywhere, name) for name in engines}, time.perf_counter, repeats
         )
     everything = {name: value / independent.updates * 1e9 for name, value in seconds.items()}
+    slowest = {name: value / independent.updates * 1e9 for name, value in cpu.items()}
     with tempfile.TemporaryDirectory() as folder:
-        cold = float(python(COLD_PROGRAM, NUMBA_CACHE_DIR=folder))
-        warm = float(python(COLD_PROGRAM, NUMBA_CACHE_DIR=folder))
+        first = {name: json.loads(python(COLD_PROGRAM, NUMBA_CACHE_DIR=folder)) for name in ("cold", "warm")}
     memory = {steps: float(python(MEMORY_PROGRAM, str(steps))) for steps in (2_000, 200_000)}
     return {
         "cores": cores,
@@ -282,7 +296,8 @@ def measure(*, configurations: int, repeats: int, jax_python: str) -> dict[str, 
         "one_thread_cpu_ns": one,
         "all_cores_wall_ns": everything,
         "jax": jax_rows(jax_python, configurations, cores),
-        "first_call_seconds": {"cold": cold, "warm": warm},
+        "all_cores_cpu_ns": slowest,
+        "first_call_seconds": first,
         "peak_memory_mib": memory,
         "own_peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
@@ -294,7 +309,8 @@ def table(found: dict) -> str:
     floor = one["generator"] + one["arithmetic"]
     lines = [
         f"{found['configurations']} configurations x {found['seeds']} seeds x {found['dim']} coordinates, "
-        f"{found['cores']} cores, load average {found['load']:.1f}.",
+        f"{found['cores']} cores, load average {found['load']:.1f}."
+        + ("" if found["load"] <= found["cores"] + 1 else BUSY),
         "",
         "| row | ns per coordinate-update | G updates/s |",
         "|-|-:|-:|",
@@ -308,14 +324,18 @@ def table(found: dict) -> str:
     row("engine, independent noise, one thread", one["independent"])
     row("engine, shared noise, one thread", one["shared"])
     row("engine, independent noise, with gradient norms, one thread", one["independent_with_norms"])
-    row("engine, independent noise, all cores", all_cores["independent"])
-    row("engine, shared noise, all cores", all_cores["shared"])
+    for kind in ("independent", "shared"):
+        row(f"engine, {kind} noise, all cores, wall time", all_cores[kind])
+        row(
+            f"engine, {kind} noise, all cores, CPU time of the slowest thread",
+            found["all_cores_cpu_ns"][kind],
+        )
     row("torch.optim.Adam loop, one configuration, one thread", one["torch_loop"])
     row("exact heavy-ball moments, one thread", one["heavy_ball_exact"])
     if "skipped" in jax:
         lines.append(f"| JAX vmap(scan(optax.adam)) | skipped: {jax['skipped']} | |")
     else:
-        for key, label in (("1", "one thread, CPU time"), (str(found["cores"]), "all cores")):
+        for key, label in (("1", "one thread, CPU time"), (str(found["cores"]), "all cores, wall time")):
             for kind in ("independent", "shared"):
                 cell = jax[f"{kind}_{key}"]
                 row(
@@ -334,12 +354,15 @@ def table(found: dict) -> str:
         ratio("JAX / engine, independent, one thread", first["cpu"] / one["independent"], ">= 8")
         ratio("JAX / engine, shared, one thread", jax["shared_1"]["cpu"] / one["shared"], ">= 8")
         last = jax[f"independent_{found['cores']}"]
-        ratio("JAX / engine, independent, all cores", last["wall"] / all_cores["independent"], ">= 8")
-    ratio("G updates/s, independent, all cores", 1 / all_cores["independent"], ">= 1.0")
-    ratio("G updates/s, shared, all cores", 1 / all_cores["shared"], ">= 2.5")
+        ratio("JAX / engine, independent, all cores, wall", last["wall"] / all_cores["independent"], ">= 8")
+    for kind, wanted in (("independent", ">= 1.0"), ("shared", ">= 2.5")):
+        ratio(f"G updates/s, {kind}, all cores, wall", 1 / all_cores[kind], wanted)
+        ratio(f"G updates/s, {kind}, all cores, CPU", 1 / found["all_cores_cpu_ns"][kind], wanted)
     ratio("ns per coordinate-step, exact heavy ball", one["heavy_ball_exact"], "<= 0.4")
-    ratio("first call, cold, s (both precisions)", found["first_call_seconds"]["cold"], "<= 25")
-    ratio("first call, warm, s (import included)", found["first_call_seconds"]["warm"], "<= 1")
+    for name, wanted in (("cold", "<= 25"), ("warm", "<= 1")):
+        for clock in ("wall", "cpu"):
+            value = found["first_call_seconds"][name][clock]
+            ratio(f"first call, {name}, both precisions, import included, s, {clock}", value, wanted)
     few, many = found["peak_memory_mib"].values()
     ratio("peak memory, 200 000 steps / 2 000 steps", float(many) / float(few), "about 1")
     return "\n".join(lines) + "\n"

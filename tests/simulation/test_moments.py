@@ -44,6 +44,7 @@ def test_compiled_is_the_specification(case) -> None:
     beta1 = case.pop("beta1")
     np.testing.assert_allclose(final_moments(**case), sgd_moments(**case)[-1], rtol=1e-12)
     compiled = final_moments(**case, beta1=beta1)
+    np.testing.assert_array_equal(final_moments(**case, beta1=beta1, threads=3), compiled)
     plain = heavy_ball_moments(**case, beta1=beta1)[-1]
     scale = np.sqrt(plain[0] * plain[2])
     np.testing.assert_allclose(compiled[[0, 2]], plain[[0, 2]], rtol=1e-10)
