@@ -28,7 +28,7 @@ from typing import Any
 import torch
 
 from bstheory.errors import input_error
-from bstheory.half_life import limited_beta, one_minus_beta
+from bstheory.half_life import LN2, limited_beta, one_minus_beta
 
 FAR = 2.0**60
 """Step count written into the optimizer: beta ** FAR is 0 for every beta that does not round to 1."""
@@ -107,6 +107,7 @@ class TokenHalfLife:
         self._inside = False
         self._stepped = False
         self._verify_state = False
+        self._used: list[tuple[float, float]] = []
         _check_optimizer(optimizer)
         if beta2_half_life is None and (beta2_floor, beta2_cap) != (None, None):
             raise input_error(
@@ -235,19 +236,24 @@ class TokenHalfLife:
             if half_life is None:
                 found.append((fixed, 1.0 - fixed))
                 continue
-            limits = self.limits if name == "beta2" else {}
-            result = limited_beta(half_life=half_life, tokens_per_step=tokens, **limits)
-            if result.limited_by:
-                found.append((result.beta, 1.0 - result.beta))
-            else:
-                found.append((result.beta, one_minus_beta(half_life=half_life, tokens_per_step=tokens)))
+            # bstheory.half_life for one number, without its checks: this runs at every step
+            beta, rest = math.exp2(-tokens / half_life), -math.expm1(-LN2 * tokens / half_life)
+            if name == "beta2":
+                floor, cap = self.limits["floor"], self.limits["cap"]
+                limited = max(beta, floor) if floor is not None else beta
+                limited = min(limited, cap) if cap is not None else limited
+                if limited != beta:
+                    beta, rest = limited, 1.0 - limited
+            found.append((beta, rest))
         return found[0], found[1]
 
     def _prepare(self, tokens: int) -> list[list[tuple[_History, float, float, float, float]]]:
         """Per group, per active history: (history, weight1, weight2, beta1~, beta2~) after this step."""
         pending = []
+        self._used = []
         for index, group in enumerate(self.optimizer.param_groups):
             (beta1, rest1), (beta2, rest2) = self._betas(index, tokens)
+            self._used.append((beta1, beta2))
             active = []
             for history in self._split_by_gradient(index, group["params"]):
                 weight1 = rest1 + beta1 * history.weight1
@@ -315,7 +321,7 @@ class TokenHalfLife:
                     self._set_step(group, history)
                 history.weight1, history.weight2 = weight1, weight2
             if active:
-                (beta1, _), (beta2, _) = self._betas(index, tokens)
+                beta1, beta2 = self._used[index]
                 group["betas"] = (beta1, beta2)  # what a logger should see; the next step replaces it
                 self.last = StepBetas(
                     tokens=tokens,
