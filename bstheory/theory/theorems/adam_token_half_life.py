@@ -53,38 +53,42 @@ ASSUMPTIONS = (
 )
 
 
-def derive(young: sp.Rational | None = QUARTER) -> Derivation:
+def derive(young: sp.Rational | None = QUARTER, *, slug: str = SLUG, sharp: bool = False) -> Derivation:
     """Derive the bound; each step's name is what certificates, pages and the formal proof use.
 
     Args:
         young: the weight of Young's inequality, in (0, 1/2); 1/4 gives the published constants. None keeps it
             free: the right-hand side is then Z/kappa {Delta/alpha + d (R/(2 young) + L alpha/2) Lambda} with
             kappa = 1 - 2 young.
+        slug, sharp: for ``adam_token_half_life_sharp``, whose one-step lemma applies Young's inequality once.
     """
-    d = Derivation(SLUG, "Adam with a token half-life, any predictable batch schedule")
-    one_step_lemma(d, *young_weights(d, young))
+    d = Derivation(slug, "Adam with a token half-life, any predictable batch schedule")
+    y, kappa = young_weights(d, young, times=1 if sharp else 2)
+    loss = 1 / (4 * y) if sharp else 1 / (2 * y)
+    one_step_lemma(d, y, kappa, loss, sharp=sharp)
     second_moment_range(d)
     descent(d)
     log_sum(d)
-    return sum_up(d, young)
+    return sum_up(d, kappa, loss)
 
 
-def young_weights(d: Derivation, young: sp.Rational | None) -> tuple[Any, Any]:
-    """The weight of Young's inequality and what it leaves of the gradient, numbers or symbols."""
+def young_weights(d: Derivation, young: sp.Rational | None, *, times: int) -> tuple[Any, Any]:
+    """The weight of Young's inequality, applied ``times`` times, and what it leaves of the gradient."""
     if young is not None:
-        return young, 1 - 2 * young
+        return young, 1 - times * young
     free = d.symbol("young", sign="positive", latex="y", meaning="weight of Young's inequality")
-    kept = d.symbol("kappa", sign="positive", latex=r"\kappa", meaning="1 - 2 young")
+    kept = d.symbol("kappa", sign="positive", latex=r"\kappa", meaning="what Young's inequality leaves")
+    gap = kept - 1 + times * free
     d.assume(
-        "young_choice", kept - 1 + 2 * free, relation="==", assumption="free_constant", why="kappa = 1 - 2y"
+        "young_choice", gap, relation="==", assumption="free_constant", why="what Young's inequality leaves"
     )
     return free, kept
 
 
-def one_step_lemma(d: Derivation, y: Any, kappa: Any) -> None:
-    """E_{k-1} G g/sqrt(eps + v) >= kappa G^2/sqrt(eps + vt) - sqrt(c) R/(2y) E_{k-1} g^2/(eps + v).
+def one_step_lemma(d: Derivation, y: Any, kappa: Any, loss: Any, *, sharp: bool) -> None:
+    """E_{k-1} G g/sqrt(eps + v) >= kappa G^2/sqrt(eps + vt) - loss sqrt(c) R E_{k-1} g^2/(eps + v).
 
-    With y = 1/4: kappa = 1/2 and 1/(2y) = 2.
+    With y = 1/4: kappa = 1/2 and loss = 1/(2y) = 2. Sharp, with y = 1/2: kappa = 1/2 and loss = 1/(4y) = 1/2.
     """
     per_step, per_coordinate = ("step",), ("coordinate", "step")
     for name, latex, meaning in (
@@ -190,18 +194,32 @@ def one_step_lemma(d: Derivation, y: Any, kappa: Any) -> None:
         why="difference of inverse roots",
         lemma="inverse_root_difference",
     )
-    d.combine(
-        "worst_sign",
-        gap=G * g * c * (R**2 - g**2) / (P * Q * (P + Q))
-        + absG * absg * c * (R**2 + g**2) / (P * Q * (P + Q)),
-        uses={
-            (G_below, g_below): c * R**2 / (2 * P * Q * (P + Q)),
-            (G_above, g_above): c * R**2 / (2 * P * Q * (P + Q)),
-            (G_below, g_above): c * g**2 / (2 * P * Q * (P + Q)),
-            (G_above, g_below): c * g**2 / (2 * P * Q * (P + Q)),
-        },
-        why="|G g| bounds both signs of G g",
-    )
+    if sharp:
+        # g^2 <= R^2 pathwise, so the difference of inverse roots has one sign and |G g| R^2 bounds it.
+        half = c / (2 * P * Q * (P + Q))
+        d.combine(
+            "worst_sign",
+            gap=G * g * c * (R**2 - g**2) / (P * Q * (P + Q)) + absG * absg * c * R**2 / (P * Q * (P + Q)),
+            uses={
+                (G_below, g_below, "bounded_square"): half,
+                (G_above, g_above, "bounded_square"): half,
+            },
+            slack=absG * absg * c * g**2 / (P * Q * (P + Q)),
+            why="|G g| bounds G g, and 0 <= R^2 - g^2 <= R^2",
+        )
+    else:
+        d.combine(
+            "worst_sign",
+            gap=G * g * c * (R**2 - g**2) / (P * Q * (P + Q))
+            + absG * absg * c * (R**2 + g**2) / (P * Q * (P + Q)),
+            uses={
+                (G_below, g_below): c * R**2 / (2 * P * Q * (P + Q)),
+                (G_above, g_above): c * R**2 / (2 * P * Q * (P + Q)),
+                (G_below, g_above): c * g**2 / (2 * P * Q * (P + Q)),
+                (G_above, g_below): c * g**2 / (2 * P * Q * (P + Q)),
+            },
+            why="|G g| bounds both signs of G g",
+        )
     d.combine(
         "young_past",
         gap=y * G**2 / Q + s * R * g**2 / (4 * y * P**2) - absG * absg * c * R**2 / (P * Q * (P + Q)),
@@ -216,38 +234,40 @@ def one_step_lemma(d: Derivation, y: Any, kappa: Any) -> None:
         why="Young's inequality against the past, then sqrt(c) R <= sqrt(eps + vt)",
         lemma="young_past",
     )
-    d.combine(
-        "young_present",
-        gap=y * G**2 / Q + s * R * g**2 / (4 * y * P**2) - absG * absg * c * g**2 / (P * Q * (P + Q)),
-        uses={
-            "bounded_square": y * G**2 / (Q * R**2),
-            "bounded_mean": R**2 * c * g**2 / (4 * y * P**4 * Q),
-            "bounded_noise": s * R * g**2 / (4 * y * P**2 * Q),
-            G_square: -y * (absg**2) / (R**2 * Q),
-            g_square: -y * (G**2) / (R**2 * Q),
-        },
-        squares=[(y / Q, absG * absg / R - R * c * g**2 / (2 * y * P**2))],
-        slack=absG * absg * c * g**2 / (P**2 * (P + Q)),
-        modulo=[root_s],
-        why="Young's inequality with weight g^2/R^2 <= 1, then c g^2 <= eps + v",
-        lemma="young_present",
-    )
+    if not sharp:
+        d.combine(
+            "young_present",
+            gap=y * G**2 / Q + s * R * g**2 / (4 * y * P**2) - absG * absg * c * g**2 / (P * Q * (P + Q)),
+            uses={
+                "bounded_square": y * G**2 / (Q * R**2),
+                "bounded_mean": R**2 * c * g**2 / (4 * y * P**4 * Q),
+                "bounded_noise": s * R * g**2 / (4 * y * P**2 * Q),
+                G_square: -y * (absg**2) / (R**2 * Q),
+                g_square: -y * (G**2) / (R**2 * Q),
+            },
+            squares=[(y / Q, absG * absg / R - R * c * g**2 / (2 * y * P**2))],
+            slack=absG * absg * c * g**2 / (P**2 * (P + Q)),
+            modulo=[root_s],
+            why="Young's inequality with weight g^2/R^2 <= 1, then c g^2 <= eps + v",
+            lemma="young_present",
+        )
+    given = {"worst_sign": 1, "young_past": 1, "inverse_root_difference": G * g}
     d.combine(
         "pathwise",
-        gap=G * g / P - G * g / Q + 2 * y * G**2 / Q + s * R * g**2 / (2 * y * P**2),
-        uses={"worst_sign": 1, "young_past": 1, "young_present": 1, "inverse_root_difference": G * g},
-        why="the three pieces together, before taking the conditional mean",
+        gap=G * g / P - G * g / Q + (1 if sharp else 2) * y * G**2 / Q + loss * s * R * g**2 / P**2,
+        uses=given if sharp else {**given, "young_present": 1},
+        why=f"the {'two' if sharp else 'three'} pieces together, before taking the conditional mean",
     )
     d.apply(
         "conditional",
         "mean",
         "pathwise",
-        {mean_gP: G, mean_g: -G / Q, mean_g2P2: s * R / (2 * y), "1": 2 * y * G**2 / Q},
+        {mean_gP: G, mean_g: -G / Q, mean_g2P2: loss * s * R, "1": (1 if sharp else 2) * y * G**2 / Q},
         why="conditional expectation given the past; Q and G are known",
     )
     d.combine(
         "one_step",
-        gap=G * mean_gP - kappa * G**2 / Q + s * R * mean_g2P2 / (2 * y),
+        gap=G * mean_gP - kappa * G**2 / Q + loss * s * R * mean_g2P2,
         uses={"conditional": 1, "unbiased": G / Q}
         | ({"young_choice": -(G**2) / Q} if "young_choice" in d.steps else {}),
         why="E g = G turns the middle term into G^2/Q",
@@ -371,9 +391,8 @@ def log_sum(d: Derivation) -> None:
     )
 
 
-def sum_up(d: Derivation, young: sp.Rational | None) -> Derivation:
+def sum_up(d: Derivation, kappa: Any, loss: Any) -> Derivation:
     """Sum over coordinates and steps, telescope, and solve for the weighted gradient sum."""
-    y, kappa = (young, 1 - 2 * young) if young is not None else sp.symbols("young kappa")
     alpha, L, R, eps, h, s, c, beta, B, G, Q, Z = sp.symbols("alpha L R eps h s c beta B G Q Z")
     mean_gP, mean_g2P2, ln2, v_next = sp.symbols("mean_gP mean_g2P2 ln2 v_next")
     log_next, log_prev, inner, norm = sp.symbols("log_next log_prev inner norm")
@@ -414,20 +433,20 @@ def sum_up(d: Derivation, young: sp.Rational | None) -> Derivation:
         "one_step_sum",
         "coordinates",
         "one_step",
-        {inner_mean: 1, gain: -kappa, norm_mean: s * R / (2 * y)},
+        {inner_mean: 1, gain: -kappa, norm_mean: loss * s * R},
         why="sum over coordinates",
     )
     d.combine(
         "one_step_weighted",
-        gap=s * inner_mean - kappa * s * gain + R * c * norm_mean / (2 * y),
-        uses={"one_step_sum": s, d.definition(s): -R * norm_mean / (2 * y)},
+        gap=s * inner_mean - kappa * s * gain + loss * R * c * norm_mean,
+        uses={"one_step_sum": s, d.definition(s): -loss * R * norm_mean},
         why="times the weight sqrt(c)",
     )
     d.apply(
         "one_step_total",
         "steps",
         "one_step_weighted",
-        {T_inner_mean: 1, T_gain: -kappa, T_norm_mean: R / (2 * y)},
+        {T_inner_mean: 1, T_gain: -kappa, T_norm_mean: loss * R},
         why="expectation of the sum over steps",
     )
     d.tower("tower_inner", T_inner_mean, T_inner, {inner_mean: inner}, why="tower property")
@@ -536,9 +555,9 @@ def sum_up(d: Derivation, young: sp.Rational | None) -> Derivation:
             "below_end": 1 / alpha,
             "one_step_total": 1,
             "tower_inner": -1,
-            "tower_norm": -R / (2 * y),
+            "tower_norm": -loss * R,
             "gain_total": kappa,
-            "norm_total": R / (2 * y) + L * alpha / 2,
+            "norm_total": loss * R + L * alpha / 2,
         },
         why="descent, one-step lemma and log-sum lemma together",
     )
@@ -546,18 +565,20 @@ def sum_up(d: Derivation, young: sp.Rational | None) -> Derivation:
     return d
 
 
-def value(constants: Constants, batch_size: np.ndarray | None) -> Evaluation:
+def value(
+    constants: Constants, batch_size: np.ndarray | None, *, slug: str = SLUG, sharp: bool = False
+) -> Evaluation:
     """Right-hand side at D = sum of the schedule, beside d R^2 times the total weight."""
     if batch_size is None:
         raise input_error(
             got="no schedule",
-            rule=f"{SLUG} needs the tokens of every step",
+            rule=f"{slug} needs the tokens of every step",
             do="pass schedule=[B_1, ..., B_K]",
         )
     names = ("alpha", "h", "eps", "R", "L", "d", "Delta", "young")
     alpha, h, eps, R, L, d, delta, young = (np.asarray(constants[name], dtype=float) for name in names)
     tokens = float(batch_size.sum())
-    total = right_hand_side()(alpha, h, eps, R, L, d, delta, young, tokens)
+    total = right_hand_side(sharp)(alpha, h, eps, R, L, d, delta, young, tokens)
     weight = np.sqrt(one_minus_beta(batch_size, h)).sum(axis=-1)
     trivial = d * R**2 * weight
     return Evaluation(
@@ -578,13 +599,13 @@ def one_minus_beta(batch_size: np.ndarray, half_life: Any) -> np.ndarray:
 
 
 @functools.cache
-def right_hand_side() -> Any:
+def right_hand_side(sharp: bool = False) -> Any:
     """The produced right-hand side as a NumPy function; Delta = F_start - F_star."""
-    d = derive(young=None)
+    d = derive(young=None, sharp=sharp)
     assert d.claim is not None
     F_start, F_star, delta, young = sp.symbols("F_start F_star Delta young")
     expression = d.closed_form(d.claim[2]).subs(
-        {F_start: delta, F_star: 0, sp.Symbol("kappa"): 1 - 2 * young}
+        {F_start: delta, F_star: 0, sp.Symbol("kappa"): 1 - (1 if sharp else 2) * young}
     )
     arguments = sp.symbols("alpha h eps R L d Delta young D")
     return sp.lambdify(arguments, expression, "numpy")
