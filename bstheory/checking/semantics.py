@@ -28,12 +28,14 @@ class Node:
         values: primitive symbols that depend on the step alone.
         vectors: primitive symbols per coordinate, known before the draw.
         draws: the outcomes.
+        level: number of the step on its path; needed for ``expected``, where every path takes every step.
     """
 
     probability: float
     values: dict[str, float]
     vectors: dict[str, list[float]]
     draws: list[Draw] = dataclasses.field(default_factory=list)
+    level: int = -1
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -102,6 +104,15 @@ class Evaluator:
             return sum(
                 d.probability * self.expression(of, node, coordinate, j)
                 for j, d in enumerate(self.nodes[node].draws)
+            )
+        if op == "expected":
+            level = self.nodes[node].level
+            assert level >= 0, "an expectation of a step needs the levels of the tree"
+            return sum(
+                place.probability * d.probability * self.expression(of, k, coordinate, j)
+                for k, place in enumerate(self.nodes)
+                if place.level == level
+                for j, d in enumerate(place.draws)
             )
         if op == "coordinates":
             return sum(self.expression(of, node, i, draw) for i in range(self.dimension))
