@@ -255,4 +255,6 @@ class Tail:
         """exp(-c y^k) <= (m/(k c e))^(m/k) y^(-m), from the maximum of y^m exp(-c y^k); here m = 4 k."""
         rate = -self.ball.upper()
         most = (4 / (rate * flint.arb(1).exp())) ** 4
+        if not most * self.start ** (-4 * flint.arb(self.power)) < 1:  # it decays too slowly: e^-x <= 1
+            return Tail(self.start, flint.fmpq(0), flint.arb(0).union(flint.arb(1)))
         return Tail(self.start, -4 * self.power, most.union(flint.arb(0)))

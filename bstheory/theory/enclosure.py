@@ -6,12 +6,14 @@ Numbers are computed here with mpmath and rounded outward; nothing computed here
 from __future__ import annotations
 
 import fractions
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import mpmath
 import sympy as sp
+from scipy.integrate import quad
 
 WORKING_DIGITS = 40
 
@@ -39,7 +41,7 @@ class Enclosure:
     ) -> tuple[fractions.Fraction, fractions.Fraction]:
         """Enclose a constant in an interval of width 10^-digits; returns the interval."""
         with mpmath.workdps(WORKING_DIGITS):
-            low, high = outward(number(expression, let or {}), digits)
+            low, high = outward(number(expression, constants(let or {})), digits)
         self._add(name, "value", expression, why, let, lower=str(low), upper=str(high))
         return low, high
 
@@ -112,7 +114,12 @@ class Enclosure:
                 cuts += [edge] if edge > cuts[0] else []
                 edge *= 4
             cuts += [mpmath.mpf(end)] + ([mpmath.inf] if upper == "oo" else [])
-            found = mpmath.quad(function(expression, variable, let or {}), cuts)
+            if digits <= 9:  # float64 is enough, and much faster where the expression is long
+                f = function(expression, variable, let or {}, "scipy")
+                ends = [float(cut) for cut in cuts]
+                found = mpmath.mpf(sum(quad(f, a, b, epsabs=1e-13)[0] for a, b in itertools.pairwise(ends)))
+            else:
+                found = mpmath.quad(function(expression, variable, let or {}), cuts)
             low, high = outward(found, digits)
         ends = {"variable": variable, "lower": str(lower), "upper": str(upper)}
         if split is not None:
@@ -141,20 +148,26 @@ def ends_as_text(box: Mapping[str, Sequence[Any]]) -> dict[str, list[str]]:
     return {name: [str(fractions.Fraction(end)) for end in ends] for name, ends in box.items()}
 
 
-def function(expression: str, variable: str, let: Mapping[str, str]) -> Any:
-    """The expression as an mpmath function of one variable."""
-    return sp.lambdify(sp.Symbol(variable), with_constants(expression, let), "mpmath")
+def function(expression: str, variable: str, let: Mapping[str, str], module: str = "mpmath") -> Any:
+    """The expression as a numerical function of one variable, with the constants put in as numbers."""
+    known = constants(let)
+    f = sp.lambdify([sp.Symbol(name) for name in (variable, *known)], sp.sympify(expression), module)
+    values = list(known.values()) if module == "mpmath" else [float(value) for value in known.values()]
+    return lambda x: f(x, *values)
 
 
-def with_constants(expression: str, let: Mapping[str, str]) -> sp.Expr:
-    found = sp.sympify(expression)
-    for name in reversed(list(let)):
-        found = found.subs(sp.Symbol(name), sp.sympify(str(let[name])))
-    return found
+def constants(let: Mapping[str, str]) -> dict[str, Any]:
+    """Numerical values of the constants, in order; later ones may use earlier ones."""
+    known: dict[str, Any] = {}
+    for name, text in let.items():
+        known[name] = number(str(text), known)
+    return known
 
 
-def number(expression: str, let: Mapping[str, str]) -> Any:
-    return mpmath.mpf(sp.N(with_constants(expression, let), WORKING_DIGITS))
+def number(expression: str, known: Mapping[str, Any]) -> Any:
+    """Numerical value of an expression in known constants."""
+    f = sp.lambdify([sp.Symbol(name) for name in known], sp.sympify(expression), "mpmath")
+    return mpmath.mpf(f(*known.values()))
 
 
 def outward(value: Any, digits: int) -> tuple[fractions.Fraction, fractions.Fraction]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import fractions
 import random
 from collections.abc import Iterator
@@ -75,7 +74,7 @@ def damaged(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def damaged_enclosure(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """An interval moved beside itself, or an inequality turned around."""
-    for index, claim in enumerate(document["claims"]):
+    for claim in document["claims"]:
         ends = [key for key in ("lower", "upper", "value_lower", "value_upper") if key in claim]
         if claim["type"] == "integral":
             ends = ["value_lower", "value_upper"]
@@ -89,6 +88,5 @@ def damaged_enclosure(document: dict[str, Any]) -> Iterator[tuple[str, dict[str,
             low, high = (fractions.Fraction(claim[key]) for key in ends)
             width = (high - low) or 1
             changed = {ends[0]: str(low + width), ends[1]: str(high + width)}
-        mutant = copy.deepcopy(document)
-        mutant["claims"][index].update(changed)
+        mutant = {**document, "claims": [{**claim, **changed}]}  # the others are true and only cost time
         yield f"claim {claim['name']}: {changed}", mutant
