@@ -186,8 +186,7 @@ class GradientStatistics:
         shards = torch.zeros_like(self._local)
         for p in self._parameters:
             if p.grad is not None:
-                grad = p.grad
-                shards += square_sum(grad.to_local() if hasattr(grad, "to_local") else grad)
+                shards += square_sum(self._share(p.grad))
         # (1/(J rounds)) sum |rounds * c|^2, c the contribution to the local mean
         local = self._local * rounds
         numbers = torch.stack(
@@ -204,8 +203,6 @@ class GradientStatistics:
             dist.all_reduce(numbers)
             numbers[:1] /= self.world_size
             numbers[2:] /= self.world_size
-            if self.mode != "fsdp2":
-                numbers[1] /= self.world_size
         mean_group, norm, mean_batch, mean_batch_sq, mean_loss, mean_rounds = numbers.tolist()
         if mean_batch != batch_size or mean_batch_sq != batch_size**2 or mean_rounds != rounds:
             raise input_error(
@@ -222,6 +219,16 @@ class GradientStatistics:
             loss=None if loss is None else mean_loss,
             learning_rate=learning_rate,
         )
+
+    def _share(self, grad: torch.Tensor) -> torch.Tensor:
+        """The part of the mean gradient whose norm this rank sums: its shard, or its share of a full copy."""
+        if hasattr(grad, "to_local"):
+            return grad.to_local()
+        if self.world_size == 1:
+            return grad
+        flat = grad.reshape(-1)
+        size = -(-flat.numel() // self.world_size)
+        return flat[dist.get_rank() * size : (dist.get_rank() + 1) * size]
 
     def _from_groups(
         self,

@@ -28,6 +28,7 @@ from bstheory.files import write_json
 from bstheory.models.configs import model_config
 from bstheory.models.gpt import GPT
 from bstheory.training import BatchSizeScheduler, GradientStatistics, TokenHalfLife
+from bstheory.training.gradient_statistics import square_sum
 
 
 def scheduler_cost(steps: int = 20_000) -> float:
@@ -110,6 +111,15 @@ def main() -> None:
     step(bare, None), step(measured, seen)
     pairs = [(step(bare, None), step(measured, seen)) for _ in range(options.rounds)]
     wall, cpu = ([(a[i], b[i]) for a, b in pairs] for i in range(2))
+    # What is added, timed alone: a pass over the local gradient and one over this rank's share of the mean.
+    alone = []
+    for _ in range(5):
+        used = time.process_time()
+        for p in measured.parameters():
+            square_sum(p.grad.to_local() if hasattr(p.grad, "to_local") else p.grad)
+        alone.append(time.process_time() - used)
+    passes = (1 + 1 / world) if options.wrap == "ddp" else (world + 1)  # of what a rank holds in .grad
+    plain_cpu = statistics.median(a for a, _ in cpu)
     extra, plain_step = half_life_cost()
     result = {
         "device": torch.cuda.get_device_name() if options.device == "cuda" else "cpu",
@@ -119,6 +129,7 @@ def main() -> None:
         "tokens_per_rank": options.sequences * options.seq_len,
         "overhead": overhead(wall),
         "overhead_cpu_time": overhead(cpu),
+        "overhead_passes_alone": passes * statistics.median(alone) / plain_cpu,
         "wall_seconds": wall,
         "cpu_seconds": cpu,
         "scheduler_microseconds_per_step": scheduler_cost(),

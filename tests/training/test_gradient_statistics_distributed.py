@@ -45,7 +45,7 @@ def run(processes: int, script: Path, *arguments: object) -> str:
 @pytest.mark.parametrize("processes", [2, 4])
 def test_statistics_and_trajectories(processes: int, tmp_path: Path) -> None:
     found = tmp_path / "found.json"
-    run(processes, ROOT / "tests/training/gradient_statistics_worker.py", found)
+    run(processes, ROOT / "tests/training/gradient_statistics_job.py", found)
     results = json.loads(found.read_text())
     for name in ("ddp", "fsdp2"):
         for case in ("", " accumulated"):
