@@ -190,7 +190,10 @@ def _print(result: Result) -> None:
         made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
         for index, heading in enumerate(headings):
             aligned = "right" if index >= len(headings) - right else "left"
-            made.add_column(heading, justify=aligned, no_wrap=index == 0 or aligned == "right")
+            width = len(heading) if aligned == "right" else None
+            made.add_column(
+                heading, justify=aligned, min_width=width, no_wrap=aligned == "right", overflow="fold"
+            )
         return made
 
     derived = table("derivations", "")
@@ -200,7 +203,7 @@ def _print(result: Result) -> None:
         console.print(derived)
         console.print()
     names = list(dict.fromkeys(name for row in result.simulations().values() for name in row))
-    simulated = table("measured / bound", *names, right=len(names))
+    simulated = table("measured / bound", *(name.removeprefix("ramp ") for name in names), right=len(names))
     for slug, row in result.simulations().items():
         cells = (row.get(name) for name in names)
         simulated.add_row(slug, *("" if c is None else mark(c, _ratio(c)) for c in cells))
