@@ -210,7 +210,7 @@ def markdown(bound: Any, certificate: Any) -> str:
         lines += [f"| `{p.name}` | {p.meaning} | {p.unit} | {p.rule} |" for p in bound.parameters] + [""]
     if bound.notes:
         lines += ["**Limits**", ""] + [f"- {note}" for note in bound.notes] + [""]
-    if document.get("kind", "derivation") in ("derivation", "parts"):
+    if "format" in document and document.get("kind", "derivation") in ("derivation", "parts", "enclosure"):
         for name, part in parts(document):
             lines += _markdown_steps(name, part)
     trusted = [fact for fact in certificate.rests_on if fact in TRUSTED and fact != "assumption"]
