@@ -15,7 +15,7 @@ from bstheory.verdict import Verdict
 
 HOLDS, FAILS, UNKNOWN = "holds", "fails", "unknown"
 # Laws of the batch-mean noise whose mean is zero by construction (bstheory.problems.noise).
-CENTERED_NOISE = ("none", "two_point", "gaussian")
+CENTERED_NOISE = ("none", "two_point", "asymmetric", "gaussian", "skewed", "student_t", "sampling")
 # Theorems' letters for what problems publish under another name.
 PUBLISHED_AS = {"sigma": "noise"}
 

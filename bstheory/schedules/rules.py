@@ -5,19 +5,24 @@ average of ratios). The policy then decides whether and how far to move: dead ba
 limits, multiples. The state is a handful of plain numbers, so it goes into a JSON checkpoint beside the
 schedule's hash.
 
-    norm_test         noise / (theta^2 |g|^2)                          Byrd et al. 2012; times (n-b)/(n-1)
-    if finite published         V / (eta^2 |g|^2)                                arXiv 2412.21124, algorithm
-    1, as printed coordinate        q-quantile of sigma_i^2 / (eta^2 g_i^2)          arXiv 2412.21124, the
-    test of its theorem inner_product     Var<g_i, g> / (theta^2 |g|^4)                    Bollapragada et
-    al. 2018 augmented         max of that and orthogonal variance / (nu^2 |g|^2) big_batch         grow by
-    a fixed increment until |g|^2 >= noise / (theta^2 b)   De et al. 2017 cabs              learning rate *
-    noise / loss                     Balles et al. 2017 noise_scale       noise / signal, or sqrt(r noise /
-    signal) McCandlish et al. 2018 simigrad          hold cos(g_A, g_B) at a target                   Qin et
-    al. 2021 pollux            argmax throughput(b) (phi + b0) / (phi + b)      Qiao et al. 2021 sign
-    (|sigma|_1 / |g|_1)^2 / eta^2                    arXiv 2602.03001 spectral          (sum tr Sigma^(1/2)
-    / sum |G|_*)^2 / eta^2       arXiv 2602.03001 sqrt_v            sum sigma_i^2/sqrt(v_i) / (eta^2 sum
-    g_i^2/sqrt(v_i))     a conjecture, see docs loss_law          reference / loss^(1/alpha) Kaplan et al.
-    2020
+==============  ===========================================================  =========================
+rule            proposed batch size                                          source
+==============  ===========================================================  =========================
+norm_test       noise / (theta^2 |g|^2); times (n - b)/(n - 1) if finite     Byrd et al. 2012
+published       V / (eta^2 |g|^2)                                            2412.21124, as printed
+coordinate      a quantile of sigma_i^2 / (eta^2 g_i^2)                      2412.21124, its theorem
+inner_product   Var<g_i, g> / (theta^2 |g|^4)                                Bollapragada et al. 2018
+augmented       the larger of that and orthogonal variance / (nu^2 |g|^2)    Bollapragada et al. 2018
+big_batch       b + increment until |g|^2 >= noise / (theta^2 b)             De et al. 2017
+cabs            learning rate * noise / loss                                 Balles et al. 2017
+noise_scale     noise / signal, or sqrt(r noise / signal)                    McCandlish et al. 2018
+simigrad        holds cos(g_A, g_B) at a target                              Qin et al. 2021
+pollux          argmax throughput(b) (phi + b0) / (phi + b)                  Qiao et al. 2021
+sign            (|sigma|_1 / |g|_1)^2 / eta^2                                2602.03001
+spectral        (sum tr Sigma^(1/2) / sum |G|_*)^2 / eta^2                   2602.03001
+sqrt_v          sum sigma_i^2/sqrt(v_i) / (eta^2 sum g_i^2/sqrt(v_i))        `sqrt_v_weighted_test`
+loss_law        reference / loss^(1/alpha)                                   Kaplan et al. 2020
+==============  ===========================================================  =========================
 """
 
 from __future__ import annotations
