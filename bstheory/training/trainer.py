@@ -263,11 +263,14 @@ class Trainer:
             for index, samples in enumerate(plan.micro_batches(self.here.rank)):
                 batch = self._to_device(torch.from_numpy(self.data.batch(samples)))
                 is_last = index == plan.accumulation - 1
+                if config.cuda_graphs:
+                    torch.compiler.cudagraph_mark_step_begin()
                 with last_backward(self.wrapped, is_last):
                     with self._autocast():
                         loss = self.forward(batch[:, :-1], batch[:, 1:])
                     (loss / plan.accumulation if plan.accumulation > 1 else loss).backward()
-                losses.append(loss.detach())
+                # A captured graph writes its next loss to the same address.
+                losses.append(loss.detach().clone() if config.cuda_graphs else loss.detach())
             if self.statistics:
                 seen = self.statistics.finish()
             if config.grad_clip is not None:
