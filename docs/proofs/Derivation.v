@@ -209,12 +209,12 @@ Lemma step_pathwise : forall (G P Q Rg absG absg c g s : R),
   0 < s ->
   0 <= G * c * g * (Rg ^ 2 - g ^ 2) / (P * Q * (P + Q)) + absG * absg * c * (Rg ^ 2 + g ^ 2) / (P * Q * (P + Q)) ->
   0 <= G ^ 2 / (4 * Q) + Rg * s * g ^ 2 / P ^ 2 - absG * absg * c * Rg ^ 2 / (P * Q * (P + Q)) ->
-  0 <= G ^ 2 / (4 * Q) + Rg * s * g ^ 2 / P ^ 2 - absG * absg * c * g ^ 2 / (P * Q * (P + Q)) ->
   1 / P - 1 / Q - c * (Rg ^ 2 - g ^ 2) / (P * Q * (P + Q)) = 0 ->
+  0 <= G ^ 2 / (4 * Q) + Rg * s * g ^ 2 / P ^ 2 - absG * absg * c * g ^ 2 / (P * Q * (P + Q)) ->
   0 <= G ^ 2 / (2 * Q) + G * g / P + 2 * Rg * s * g ^ 2 / P ^ 2 - G * g / Q.
 Proof.
   intros. replace (G ^ 2 / (2 * Q) + G * g / P + 2 * Rg * s * g ^ 2 / P ^ 2 - G * g / Q)
-    with ((1) * ((G * c * g * (Rg ^ 2 - g ^ 2) / (P * Q * (P + Q)) + absG * absg * c * (Rg ^ 2 + g ^ 2) / (P * Q * (P + Q)))) + ((1) * ((G ^ 2 / (4 * Q) + Rg * s * g ^ 2 / P ^ 2 - absG * absg * c * Rg ^ 2 / (P * Q * (P + Q)))) + ((1) * ((G ^ 2 / (4 * Q) + Rg * s * g ^ 2 / P ^ 2 - absG * absg * c * g ^ 2 / (P * Q * (P + Q)))) + ((G * g) * ((1 / P - 1 / Q - c * (Rg ^ 2 - g ^ 2) / (P * Q * (P + Q)))))))) by identity.
+    with ((1) * ((G * c * g * (Rg ^ 2 - g ^ 2) / (P * Q * (P + Q)) + absG * absg * c * (Rg ^ 2 + g ^ 2) / (P * Q * (P + Q)))) + ((1) * ((G ^ 2 / (4 * Q) + Rg * s * g ^ 2 / P ^ 2 - absG * absg * c * Rg ^ 2 / (P * Q * (P + Q)))) + ((G * g) * ((1 / P - 1 / Q - c * (Rg ^ 2 - g ^ 2) / (P * Q * (P + Q)))) + ((1) * ((G ^ 2 / (4 * Q) + Rg * s * g ^ 2 / P ^ 2 - absG * absg * c * g ^ 2 / (P * Q * (P + Q)))))))) by identity.
   terms.
 Qed.
 
