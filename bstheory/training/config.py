@@ -159,6 +159,10 @@ class TrainConfig:
         """Tokens per sequence."""
         return self.seq_len or self.model.context
 
+    def comparable(self) -> dict[str, Any]:
+        """The part of it that determines the numbers; see :data:`MECHANICS`."""
+        return {key: value for key, value in self.to_json().items() if key not in MECHANICS}
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; :func:`train_config_from_json` is its inverse."""
         found = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}

@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -141,3 +142,17 @@ def like(tensor: Tensor, model_tensor: Tensor) -> Tensor:
 def device_name(device: torch.device) -> str:
     """The GPU's name, or ``cpu``."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+@contextlib.contextmanager
+def stop_signals(ask: Callable[[], None]) -> Iterator[None]:
+    """While inside, SIGINT and SIGTERM call ``ask`` instead of ending the process (main thread only)."""
+    old: dict[int, Any] = {}
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with contextlib.suppress(ValueError):  # not the main thread
+                old[number] = signal.signal(number, lambda *_: ask())
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

@@ -13,9 +13,8 @@ import contextlib
 import dataclasses
 import json
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +28,13 @@ from bstheory.models.gpt import GPT
 from bstheory.run import Run, config_hash
 from bstheory.training.batch_scheduler import BatchPlan, BatchSizeScheduler
 from bstheory.training.checkpoints import list_checkpoints, load_checkpoint, read_state, save_checkpoint
-from bstheory.training.config import MECHANICS, TrainConfig
+from bstheory.training.config import TrainConfig
 from bstheory.training.optimizers import build_optimizer
-from bstheory.training.parallel import World, device_name, last_backward, settle, wrap
+from bstheory.training.parallel import World, device_name, last_backward, settle, stop_signals, wrap
+from bstheory.training.records import Record, line, run_of_records
 from bstheory.training.shards import TokenRows
 
 DEFAULT_MICRO_BATCH = 64
-SERIES = ("loss", "batch_size", "learning_rate", "grad_norm", "beta2", "noise", "signal", "validation_loss")
 
 
 class NonFiniteError(InputError):
@@ -44,20 +43,6 @@ class NonFiniteError(InputError):
 
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C or SIGTERM, after the step at hand was finished and saved."""
-
-
-@dataclasses.dataclass
-class Record:
-    """One line of the run's series: means over the steps since the line before."""
-
-    step: int
-    tokens: int
-    values: dict[str, float]
-
-
-def comparable_config(config: TrainConfig) -> dict[str, Any]:
-    """The part of a configuration that determines the numbers; see :data:`MECHANICS`."""
-    return {k: v for k, v in config.to_json().items() if k not in MECHANICS}
 
 
 class Trainer:
@@ -184,7 +169,7 @@ class Trainer:
         if not saved:
             return  # killed before its first checkpoint: from the beginning
         state = read_state(saved[-1])
-        mine, theirs = comparable_config(self.config), dict(state["config"])
+        mine, theirs = self.config.comparable(), dict(state["config"])
         different = [k for k in mine if config_hash({"": mine[k]}) != config_hash({"": theirs.get(k)})]
         if different or state["provenance"] != self.provenance:
             raise input_error(
@@ -216,7 +201,7 @@ class Trainer:
         start, begun_at = time.perf_counter(), self.scheduler.position.tokens
         pending: list[tuple[BatchPlan, float, Tensor, Tensor | None, Any]] = []
         saved_at = self.scheduler.position.tokens
-        with self._signals():
+        with stop_signals(self._request_stop):
             while (plan := self.scheduler.plan()) is not None:
                 pending.append(self.train_step(plan))
                 tokens = self.scheduler.position.tokens
@@ -356,7 +341,7 @@ class Trainer:
             here=self.here,
             keep=self.config.keep_checkpoints,
             state={
-                "config": comparable_config(self.config),
+                "config": self.config.comparable(),
                 "provenance": self.provenance,
                 "scheduler": self.scheduler.state_dict(),
                 "records": [dataclasses.asdict(record) for record in self.records],
@@ -365,33 +350,17 @@ class Trainer:
 
     def result(self, *, seconds: float = 0.0, tokens: int = 0) -> Run:
         """What has been recorded so far, as a :class:`Run` (one seed)."""
-        series = {
-            name: np.array([[record.values.get(name, math.nan) for record in self.records]])
-            for name in SERIES
-            if any(name in record.values for record in self.records)
-        }
-        validation = [
-            {"tokens": r.tokens, "loss": r.values["validation_loss"]}
-            for r in self.records
-            if "validation_loss" in r.values
-        ]
-        return Run(
-            name=self.config.name,
-            config={**self.config.to_json(), **self.provenance},
-            seeds=(self.config.seed,),
-            steps=np.array([record.step for record in self.records], dtype=np.int64),
-            tokens=np.array([record.tokens for record in self.records], dtype=np.int64),
-            series=series,
+        return run_of_records(
+            self.records,
+            config=self.config,
+            provenance=self.provenance,
             summary={
                 "finished": self.scheduler.done,
-                "validation": validation,
-                "final_validation_loss": validation[-1]["loss"] if validation else None,
                 "epochs": self.scheduler.position.tokens / self.data.tokens,
                 "world_size": self.here.size,
                 "device": device_name(self.here.device),
                 "tokens_per_second": tokens / seconds if seconds else None,
                 "peak_bytes": torch.cuda.max_memory_allocated() if self.here.device.type == "cuda" else None,
-                **_noise_scales(series),
             },
         )
 
@@ -400,12 +369,12 @@ class Trainer:
         if self.folder and self.here.main:
             self.folder.mkdir(parents=True, exist_ok=True)
             with (self.folder / "log.jsonl").open("a") as stream:
-                stream.write(json.dumps(_line(record)) + "\n")
+                stream.write(json.dumps(line(record)) + "\n")
 
     def _write_log(self) -> None:
         """After a resume, drop the lines of steps that will be done again."""
         if self.folder and self.here.main:
-            lines = "".join(json.dumps(_line(record)) + "\n" for record in self.records)
+            lines = "".join(json.dumps(line(record)) + "\n" for record in self.records)
             atomic_write(self.folder / "log.jsonl", lines)
 
     def _to_device(self, batch: Tensor) -> Tensor:
@@ -419,45 +388,13 @@ class Trainer:
             return contextlib.nullcontext()
         return torch.autocast(self.here.device.type, dtype=torch.bfloat16)
 
+    def _request_stop(self) -> None:
+        self.stop_requested = True
+
     @property
     def _may_stop(self) -> bool:
         """Ranks agree on stopping every few steps only, because agreeing costs a synchronization."""
         return self.here.size == 1 or self.scheduler.position.step % 8 == 0
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """SIGINT and SIGTERM ask for a stop after the step at hand (in the main thread only)."""
-
-        def ask(number: int, frame: Any) -> None:
-            self.stop_requested = True
-
-        old: dict[int, Any] = {}
-        try:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                with contextlib.suppress(ValueError):  # not the main thread
-                    old[number] = signal.signal(number, ask)
-            yield
-        finally:
-            for number, handler in old.items():
-                signal.signal(number, handler)
-
-
-def _noise_scales(series: dict[str, np.ndarray]) -> dict[str, float]:
-    """Mean noise over mean signal in the first and the last third of the records, in sequences."""
-    if "noise" not in series or series["noise"].shape[1] < 3:
-        return {}
-    third = series["noise"].shape[1] // 3
-    parts = {"noise_scale_first": slice(None, third), "noise_scale_last": slice(-third, None)}
-    found = {}
-    for name, part in parts.items():
-        noise, signal = (np.nanmean(series[key][0, part]) for key in ("noise", "signal"))
-        if signal > 0:
-            found[name] = float(noise / signal)
-    return found
-
-
-def _line(record: Record) -> dict[str, float]:
-    return {"step": record.step, "tokens": record.tokens, **record.values}
 
 
 def _crossed(before: int, after: int, every: int | None) -> bool:

@@ -1,0 +1,79 @@
+"""What a training run records, and how it becomes a :class:`bstheory.run.Run`."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from bstheory.run import Run
+from bstheory.training.config import TrainConfig
+
+SERIES = ("loss", "batch_size", "learning_rate", "grad_norm", "beta2", "noise", "signal", "validation_loss")
+
+
+@dataclasses.dataclass
+class Record:
+    """One line of the run's series: means over the steps since the line before."""
+
+    step: int
+    tokens: int
+    values: dict[str, float]
+
+
+def line(record: Record) -> dict[str, float]:
+    """One line of ``log.jsonl``."""
+    return {"step": record.step, "tokens": record.tokens, **record.values}
+
+
+def _noise_scales(series: dict[str, np.ndarray]) -> dict[str, float]:
+    """Mean noise over mean signal in the first and the last third of the records, in sequences."""
+    if "noise" not in series or series["noise"].shape[1] < 3:
+        return {}
+    third = series["noise"].shape[1] // 3
+    parts = {"noise_scale_first": slice(None, third), "noise_scale_last": slice(-third, None)}
+    found = {}
+    for name, part in parts.items():
+        noise, signal = (np.nanmean(series[key][0, part]) for key in ("noise", "signal"))
+        if signal > 0:
+            found[name] = float(noise / signal)
+    return found
+
+
+def run_of_records(
+    records: Sequence[Record], *, config: TrainConfig, provenance: dict[str, Any], summary: dict[str, Any]
+) -> Run:
+    """A run with one seed; a series has NaN where a record did not measure it.
+
+    Args:
+        records: in order.
+        config, provenance: together the run's configuration.
+        summary: facts about the machine and the state; the validation losses and noise scales are added.
+    """
+    series = {
+        name: np.array([[record.values.get(name, math.nan) for record in records]])
+        for name in SERIES
+        if any(name in record.values for record in records)
+    }
+    validation = [
+        {"tokens": r.tokens, "loss": r.values["validation_loss"]}
+        for r in records
+        if "validation_loss" in r.values
+    ]
+    return Run(
+        name=config.name,
+        config={**config.to_json(), **provenance},
+        seeds=(config.seed,),
+        steps=np.array([record.step for record in records], dtype=np.int64),
+        tokens=np.array([record.tokens for record in records], dtype=np.int64),
+        series=series,
+        summary={
+            **summary,
+            "validation": validation,
+            "final_validation_loss": validation[-1]["loss"] if validation else None,
+            **_noise_scales(series),
+        },
+    )
