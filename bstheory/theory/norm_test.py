@@ -62,8 +62,11 @@ class Coefficients:
     gam_bar: Any = 0
 
 
-def declare(d: Derivation) -> None:
-    """Constants, gradients, and the states m and v; y and c of the step must be declared before."""
+def declare(d: Derivation, *, weighted: bool = False) -> None:
+    """Constants, gradients, and the states m and v; y and c of the step must be declared before.
+
+    ``weighted``: the test holds for the sum over coordinates weighted by 1/sqrt(v_{k-1}), not in each one.
+    """
     y, c = sp.symbols("y c")
     L = d.symbol("L", sign="positive", latex="L", meaning="smoothness")
     growth = d.symbol("s", sign="positive", latex="s", meaning="1 + eta^2, from the norm test")
@@ -102,15 +105,16 @@ def declare(d: Derivation) -> None:
     d.assume("beta1_rest", f - 1 + beta1, why="f = 1 - beta1", **rule)
     d.assume("beta2_rest", c - 1 + y**2, why="c = 1 - beta2", **rule)
     d.assume("unbiased", mean_g - G, relation="==", assumption="predictable", why="E_k g_k = G_k")
-    norm_test(d, G, g, mean_g, mean_g2, growth)
+    norm_test(d, G, g, mean_g, mean_g2, growth, weighted=weighted)
     d.assume("drift", -drift, assumption="smooth", why="|grad F(u_k) - grad F(w_k)| <= L |u_k - w_k|")
 
 
-def norm_test(d: Derivation, G: Any, g: Any, mean_g: Any, mean_g2: Any, growth: Any) -> None:
-    """E_k g^2 <= (1 + eta^2) G^2 from the coordinate-wise test."""
+def norm_test(
+    d: Derivation, G: Any, g: Any, mean_g: Any, mean_g2: Any, growth: Any, *, weighted: bool
+) -> None:
+    """E_k g^2 <= (1 + eta^2) G^2 from the coordinate-wise test; the weighted one is taken up in the sums."""
     eta2 = d.symbol("eta2", sign="nonnegative", latex=r"\eta^2", meaning="tolerance of the test, squared")
     mean_dev = d.define("mean_dev", "mean", (g - G) ** 2, latex="E_k(g_k-G_k)^2")
-    d.assume("norm_test", eta2 * G**2 - mean_dev, assumption="norm_test", why="the coordinate-wise test")
     d.assume("growth", growth - 1 - eta2, relation="==", assumption="norm_test", why="s = 1 + eta^2")
     d.combine("square_split", gap=(g - G) ** 2 - g**2 + 2 * G * g - G**2, relation="==", why="square")
     d.apply(
@@ -120,6 +124,9 @@ def norm_test(d: Derivation, G: Any, g: Any, mean_g: Any, mean_g2: Any, growth: 
         {mean_dev: 1, mean_g2: -1, mean_g: 2 * G, "1": -(G**2)},
         why="conditional mean",
     )
+    if weighted:
+        return
+    d.assume("norm_test", eta2 * G**2 - mean_dev, assumption="norm_test", why="the coordinate-wise test")
     d.combine(
         "strong_growth",
         gap=growth * G**2 - mean_g2,

@@ -238,14 +238,17 @@ def means(d: Derivation, k: Coefficients, S: Any, T: Any, past: Any, inner: Any)
     d.scale("cross_step", "cross_sum", inner, why="times the weight")
     d.apply("cross_total", "steps", "cross_step", {T["cross_mean"]: 1, T["S"]: -1}, why="sum over steps")
     d.tower("tower_cross", T["cross_mean"], T["cross"], {S["cross_mean"]: S["cross"]}, why="tower property")
-    d.combine("noise_growth", uses={"strong_growth": 1 / past}, why="E g^2 <= s G^2")
-    d.apply(
-        "noise_sum",
-        "coordinates",
-        "noise_growth",
-        {S["gain"]: growth, S["noise_mean"]: -1},
-        why="coordinates",
-    )
+    if "strong_growth" in d.steps:
+        d.combine("noise_growth", uses={"strong_growth": 1 / past}, why="E g^2 <= s G^2")
+        d.apply(
+            "noise_sum",
+            "coordinates",
+            "noise_growth",
+            {S["gain"]: growth, S["noise_mean"]: -1},
+            why="coordinates",
+        )
+    else:
+        weighted_noise(d, S, past)
     d.combine("noise_step", uses={"noise_sum": k.cg}, why="times the coefficient")
     d.apply(
         "noise_total",
@@ -255,6 +258,33 @@ def means(d: Derivation, k: Coefficients, S: Any, T: Any, past: Any, inner: Any)
         why="sum over steps",
     )
     d.tower("tower_noise", T["noise_mean"], T["noise"], {S["noise_mean"]: S["noise"]}, why="tower property")
+
+
+def weighted_noise(d: Derivation, S: Any, past: Any) -> None:
+    """Step ``noise_sum`` from the test for the sum over coordinates weighted by 1/past."""
+    G, growth, mean_g2, dev, eta2 = sp.symbols("G s mean_g2 mean_dev eta2")
+    devs = d.define("devs", "coordinates", dev / past, latex=r"\sum E_k(g-G)^2/\sqrt{\tilde v}")
+    d.assume("norm_test", eta2 * S["gain"] - devs, assumption="weighted_test", why="the weighted test")
+    d.combine(
+        "noise_split",
+        gap=(dev + G**2 - mean_g2) / past,
+        relation="==",
+        uses={"variance_split": 1 / past, "unbiased": -2 * G / past},
+        why="E g^2 = E (g - G)^2 + G^2",
+    )
+    d.apply(
+        "noise_parts",
+        "coordinates",
+        "noise_split",
+        {devs: 1, S["gain"]: 1, S["noise_mean"]: -1},
+        why="coordinates",
+    )
+    d.combine(
+        "noise_sum",
+        gap=growth * S["gain"] - S["noise_mean"],
+        uses={"noise_parts": 1, "norm_test": 1, "growth": S["gain"]},
+        why="the test, once, for the sum",
+    )
 
 
 def potentials(d: Derivation, k: Coefficients) -> dict[str, Any]:

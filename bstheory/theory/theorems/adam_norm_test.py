@@ -86,12 +86,12 @@ def derive() -> dict[str, Derivation]:
     }
 
 
-def setting(d: Derivation) -> test.Coefficients:
+def setting(d: Derivation, *, weighted: bool = False) -> test.Coefficients:
     """Constant beta2 and alpha: declarations, and the rules that the shared pieces need."""
     y = d.symbol("y", sign="positive", latex=r"\sqrt{\beta_2}", meaning="root of beta2")
     c = d.symbol("c", sign="positive", latex=r"1-\beta_2", meaning="1 - beta2")
     alpha = d.symbol("alpha", sign="positive", latex=r"\alpha", meaning="learning rate")
-    test.declare(d)
+    test.declare(d, weighted=weighted)
     e = d.symbol("e", sign="positive", latex=r"1-\gamma", meaning="1 - gamma")
     gam, growth, L, f, theta, xi = sp.symbols("gam s L f theta xi")
     d.assume("gam_rest", e - 1 + gam, relation="==", assumption="momentum", why="gamma < 1")
@@ -207,10 +207,10 @@ def boundary_and_loss(d: Derivation, k: test.Coefficients, *, share: Any, q: Any
     return right
 
 
-def master(*, conclude: str) -> Derivation:
+def master(*, conclude: str, weighted: bool = False) -> Derivation:
     """The master form with free theta and xi: the bound on S, or the l1 norm."""
     d = Derivation(f"{SLUG}_{conclude}", "Adam under the coordinate-wise norm test, master form")
-    k = setting(d)
+    k = setting(d, weighted=weighted)
     right, net = chain_of_steps(d, k)
     S = sp.Symbol("S")
     d.combine("S_bound", gap=right / net - S, uses={"S_times_net": 1 / net}, why="divide by net")
@@ -232,10 +232,10 @@ def l1(d: Derivation, k: test.Coefficients, S_bound: Any, fact: str) -> None:
     norms.l1_norm(d, k, S_bound=S_bound, fact=fact, right=right)
 
 
-def theorem_b() -> Derivation:
+def theorem_b(*, weighted: bool = False) -> Derivation:
     """theta = 1/4, 1 + xi = 8q: under (C) and two limits on alpha, net >= 1/4."""
     d = Derivation(f"{SLUG}_theorem_b", "Adam under the coordinate-wise norm test, theorem B")
-    k = setting(d)
+    k = setting(d, weighted=weighted)
     right, net = chain_of_steps(d, k)
     theta, xi, y, c, f, e, gam, L, alpha, growth = sp.symbols("theta xi y c f e gam L alpha s")
     q, nu = quotient(), k.nu

@@ -80,7 +80,7 @@ def derive() -> dict[str, Derivation]:
     return {"master": master("S"), "l1": master("l1"), "theorem_c": theorem_c()}
 
 
-def setting(d: Derivation) -> test.Coefficients:
+def setting(d: Derivation, *, weighted: bool = False) -> test.Coefficients:
     """Declarations and rules for random predictable batches."""
     h = d.symbol("h", sign="positive", latex="h", meaning="half-life of the second moment, tokens")
     B = d.symbol("B", sign="positive", depends=("step",), latex="B_k", meaning="tokens of step k")
@@ -92,7 +92,7 @@ def setting(d: Derivation) -> test.Coefficients:
     )
     d.symbol("c", sign="positive", depends=("step",), latex=r"1-\beta_{2,k}", meaning="1 - beta2 of step k")
     alpha = d.symbol("alpha", sign="positive", latex=r"\alpha", meaning="learning rate")
-    test.declare(d)
+    test.declare(d, weighted=weighted)
     tokens(d, h, B)
     gam, growth, L, f, theta, xi, c = sp.symbols("gam s L f theta xi c")
     d.assume("B_low", B - B_min, assumption="half_life_rule", why="B_k >= B_min")
@@ -331,10 +331,10 @@ def l1(d: Derivation, k: test.Coefficients, S_bound: Any) -> None:
     norms.l1_norm(d, k, S_bound=S_bound, fact="S_bound", right=right)
 
 
-def theorem_c() -> Derivation:
+def theorem_c(*, weighted: bool = False) -> Derivation:
     """The published constants: net >= 3/16 under the conditions, S <= (16/3) [...]."""
     d = Derivation(f"{SLUG}_theorem_c", "Adam under the norm test with a token half-life, theorem C")
-    k = setting(d)
+    k = setting(d, weighted=weighted)
     right, net = chain_of_steps(d, k)
     theta, xi, y_min, f, growth, e_bar, omega, x, c_max = sp.symbols("theta xi y_min f s e_bar omega x c_max")
     q = quotient()
