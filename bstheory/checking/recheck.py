@@ -25,11 +25,12 @@ from bstheory.checking.rational import (
 )
 from bstheory.checking.recheck_rules import REMOVES, Fact, Invalid, Rules
 from bstheory.checking.rules_expectation import ExpectationRules
+from bstheory.checking.rules_pairs import PAIR_OPERATORS, PairRules
 from bstheory.checking.rules_powers import PowerRules
 from bstheory.checking.rules_scalar import ScalarRules
 from bstheory.trusted import TRUSTED
 
-INDICES = {"coordinate", "step", "draw"}
+INDICES = {"coordinate", "step", "draw", "later"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -111,7 +112,7 @@ def recheck_parts(document: Mapping[str, Any], found: str) -> Report:
     )
 
 
-class Checker(Rules, ExpectationRules, PowerRules, ScalarRules):
+class Checker(Rules, ExpectationRules, PowerRules, ScalarRules, PairRules):
     """Walks through a document once. State: the facts established so far."""
 
     def __init__(self, document: Mapping[str, Any]) -> None:
@@ -180,9 +181,9 @@ class Checker(Rules, ExpectationRules, PowerRules, ScalarRules):
             if entry["sign"] not in ("positive", "nonnegative", "real"):
                 raise Invalid(f"sign {entry['sign']!r} is unknown")
             if not self.depends[name] <= INDICES or (
-                "draw" in self.depends[name] and "step" not in self.depends[name]
+                "draw" in self.depends[name] and not {"step", "later"} & self.depends[name]
             ):
-                raise Invalid("depends lists coordinate, step, draw, and draw implies step")
+                raise Invalid("depends lists coordinate, step, later, draw, and draw implies step or later")
             if entry.get("fixed") and (entry.get("definition") or "draw" in self.depends[name]):
                 raise Invalid("only a symbol without definition, known before the draw, can be fixed")
             if entry.get("definition") is None:
@@ -196,8 +197,9 @@ class Checker(Rules, ExpectationRules, PowerRules, ScalarRules):
             inherited = set().union(*(self.dependence(part) for part in parts))
             if op == "steps" and "coordinate" in inherited:
                 raise Invalid("a sum over steps may not have a free coordinate")
-            if self.depends[name] != inherited - REMOVES.get(op, set()):
-                raise Invalid(f"depends must be {sorted(inherited - REMOVES.get(op, set()))}")
+            needed = self.inherit(op, inherited, REMOVES.get(op, set()))
+            if self.depends[name] != needed:
+                raise Invalid(f"depends must be {sorted(needed)}")
             if op == "root" and sign(self.tree(of), self.signs) == "unknown":
                 raise Invalid(f"a root of {of!r}, which is not visibly nonnegative")
             if not self.sign_follows(entry["sign"], op, parts):
@@ -219,6 +221,7 @@ class Checker(Rules, ExpectationRules, PowerRules, ScalarRules):
             "coordinates": found[0],
             # The number of steps may be zero, so a sum over steps is only nonnegative.
             "steps": "nonnegative" if found[0] == "positive" else found[0],
+            **dict.fromkeys(PAIR_OPERATORS, "nonnegative" if found[0] == "positive" else found[0]),
             "log": self.log_sign(parts[0]),
         }[op]
         return known == "positive" or known == claimed
@@ -236,6 +239,8 @@ class Checker(Rules, ExpectationRules, PowerRules, ScalarRules):
         for name, chain in self.chains.items():
             self.current = f"chain {name}"
             before, after = chain["previous"], chain["next"]
+            if "later" in self.depends[before] | self.depends[after]:
+                raise Invalid("a state is that of one step, not of a pair of steps")
             if "draw" in self.depends[before] or "step" not in self.depends[before] & self.depends[after]:
                 raise Invalid("the previous value depends on the step but not on its draw")
             for key in ("start", "end"):

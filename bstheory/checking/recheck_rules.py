@@ -12,9 +12,16 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bstheory.checking.rational import exponent, names, sign
+from bstheory.checking.rules_pairs import PAIR_OPERATORS
 
 # Which index dependence each operator removes; coefficients that move out must be free of these.
-REMOVES = {"mean": {"draw"}, "expected": {"draw"}, "coordinates": {"coordinate"}, "steps": {"step", "draw"}}
+REMOVES = {
+    "mean": {"draw"},
+    "expected": {"draw"},
+    "coordinates": {"coordinate"},
+    "steps": {"step", "draw"},
+    **PAIR_OPERATORS,
+}
 
 
 class Invalid(ValueError):
@@ -45,7 +52,7 @@ class Rules:
 
     def step_hypothesis(self, step: Mapping[str, Any]) -> Any:
         """An induction hypothesis about the state before the step; to be closed by ``induction``."""
-        if "draw" in self.dependence(step["gap"]):
+        if {"draw", "later"} & self.dependence(step["gap"]):
             raise Invalid("an induction hypothesis may not depend on the draw")
         return self.value(step["gap"]), step["relation"] == "==", frozenset([step["name"]])
 
@@ -157,9 +164,13 @@ class Rules:
         """Apply a positive linear operator to a fact written as sum coefficient * expression."""
         self.trust("linearity")
         op, fact = step["op"], self.closed(step["fact"])
-        if op not in REMOVES:
+        if op not in REMOVES or op in ("between", "across"):
             raise Invalid(f"operator {op!r} is not in the language")
-        moves = REMOVES[op]
+        sums = {
+            "steps": {"step", "draw", "coordinate", "later"},
+            "laters": {"later", "draw", "coordinate", "step"},
+        }
+        moves = sums.get(op, REMOVES[op] | ({"coordinate"} if op == "pairs" else set()))
         before = (self.field.zero, self.field.one)
         after = (self.field.zero, self.field.one)
         for symbol, coefficient in step["terms"].items():
@@ -167,8 +178,6 @@ class Rules:
             of = "1" if symbol == "1" and op in ("mean", "expected") else self.definition(symbol, op)
             if self.dependence(coefficient) & moves:
                 raise Invalid(f"coefficient {coefficient!r} of {symbol!r} depends on {sorted(moves)}")
-            if op == "steps" and "coordinate" in self.dependence(coefficient):
-                raise Invalid(f"coefficient {coefficient!r} of {symbol!r} has a free coordinate")
             if op == "expected":
                 self.deterministic(coefficient)
             before = self.field.add(before, self.value(f"({coefficient})*({of})"))

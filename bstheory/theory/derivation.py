@@ -15,8 +15,9 @@ from typing import Any
 import sympy as sp
 
 FORMAT = 1
-INDICES = ("coordinate", "step", "draw")
+INDICES = ("coordinate", "step", "later", "draw")
 REMOVED = {"mean": {"draw"}, "expected": {"draw"}, "coordinates": {"coordinate"}, "steps": {"step", "draw"}}
+ADDED: dict[str, set[str]] = {}
 
 
 class DerivationError(ArithmeticError):
@@ -106,7 +107,7 @@ class Derivation:
         """
         parts = list(of) if op == "max" else [of]
         inherited = set().union(*(self.dependence(part) for part in parts))
-        depends = [index for index in INDICES if index in inherited - REMOVED.get(op, set())]
+        depends = [i for i in INDICES if i in (inherited - REMOVED.get(op, set())) | ADDED.get(op, set())]
         return self._declare(name, sign, depends, latex, meaning, op, of)
 
     def _declare(self, name: str, sign: str, depends: Any, latex: str, meaning: str, op: str, of: Any) -> Any:
