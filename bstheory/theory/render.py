@@ -131,6 +131,12 @@ def definitions_latex(document: Document) -> list[tuple[str, str]]:
         "mean": r"E_{{k-1}}\left[{}\right]",
         "coordinates": r"\sum_i {}",
         "steps": r"E\sum_{{k\le K}} {}",
+        "laters": r"E\sum_n {}",
+        "pairs": r"E\sum_n\sum_{{j\le n}} {}",
+        "lags": r"\sum_{{j\le n}} {}",
+        "futures": r"\sum_{{n\ge j}} {}",
+        "between": r"\sum_{{j\le l<n}} {}",
+        "across": r"\sum_{{j\le l<n}} {}",
     }
     found = []
     for name, entry in document["symbols"].items():
