@@ -119,7 +119,7 @@ def train_adaptive(
 
 def describe(outcome: AdaptiveOutcome) -> dict[str, Any]:
     """Plain JSON for a finding."""
-    sizes = outcome.batch_sizes
+    sizes = list(outcome.batch_sizes)
     return {
         "steps": len(sizes),
         "first_batch_size": sizes[0],

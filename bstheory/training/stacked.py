@@ -238,7 +238,7 @@ class StackedOptimizer:
         self.log_beta2 += torch.log(beta2)
         # The exact normaliser of a varying coefficient: 1 minus the product of those used so far.
         correct1, correct2 = -torch.expm1(self.log_beta1), -torch.expm1(self.log_beta2)
-        grads = {name: p.grad for name, p in self.model.parameters.items()}
+        grads = {name: _gradient(p) for name, p in self.model.parameters.items()}
         if self.clip is not None:
             norm = sum(g.square().sum(dim=(1, 2)) for g in grads.values()).sqrt()
             scale = torch.clamp(self.clip / (norm + 1e-12), max=1.0)
@@ -292,6 +292,11 @@ class StackedOptimizer:
     @staticmethod
     def _scale(p: Tensor) -> Tensor:
         return torch.clamp(p.square().mean(dim=(1, 2), keepdim=True).sqrt(), min=1e-3)
+
+
+def _gradient(p: Tensor) -> Tensor:
+    assert p.grad is not None  # backward has run
+    return p.grad
 
 
 def orthogonal(m: Tensor) -> Tensor:
@@ -379,7 +384,7 @@ def train_stack(
                 diverged[m] = step if diverged[m] is None else diverged[m]
                 for p in stack.parameters.values():  # keep the others going: this one is out
                     p.data[m] = 0.0
-                    p.grad[m] = 0.0
+                    _gradient(p)[m] = 0.0
                 for state in optimizer.state.values():
                     for tensor in state.values():
                         tensor[m] = 0.0 if optimizer.kind != "adafactor" else 1.0
