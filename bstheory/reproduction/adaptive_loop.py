@@ -122,7 +122,7 @@ def describe(outcome: AdaptiveOutcome) -> dict[str, Any]:
     sizes = list(outcome.batch_sizes)
     return {
         "steps": len(sizes),
-        "first_batch_size": sizes[0],
+        "first_batch_size": next(iter(sizes), None),
         "last_batch_size": outcome.batch_sizes[-2]
         if len(outcome.batch_sizes) > 1
         else outcome.batch_sizes[0],
