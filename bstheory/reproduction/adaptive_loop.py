@@ -123,9 +123,7 @@ def describe(outcome: AdaptiveOutcome) -> dict[str, Any]:
     return {
         "steps": len(sizes),
         "first_batch_size": next(iter(sizes), None),
-        "last_batch_size": outcome.batch_sizes[-2]
-        if len(outcome.batch_sizes) > 1
-        else outcome.batch_sizes[0],
+        "last_batch_size": sizes[max(len(sizes) - 2, 0)],
         "mean_batch_size": sum(sizes) / len(sizes),
         "noise_scale": outcome.noise_scale,
         "eta_effective_last": outcome.eta_effective[-1] if outcome.eta_effective else None,
