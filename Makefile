@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test lint install theorems proofs clean
+.PHONY: demo test lint install theorems calculator proofs clean
 
 demo: $(STAMP)
 	$(BIN)/bstheory check --report reports/check
@@ -26,6 +26,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 theorems: $(STAMP)
 	$(BIN)/python -m bstheory.reports.pages docs
+
+calculator: $(STAMP)
+	$(BIN)/python -m bstheory.reports.calculator docs/calculator/index.html
 
 proofs:
 	bash docs/proofs/build.sh
