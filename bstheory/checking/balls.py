@@ -38,7 +38,8 @@ def check(node: ast.expr) -> None:
         case ast.Name():
             return
         case ast.BinOp(op=ast.Pow(), left=left, right=right):
-            exponent(right)
+            if exponent(right) == 0:  # it would hide a base that is not defined
+                raise ExpressionError("a power with exponent 0 is not in the language of enclosures")
             check(left)
         case ast.BinOp(op=ast.Add() | ast.Sub() | ast.Mult() | ast.Div(), left=left, right=right):
             check(left)

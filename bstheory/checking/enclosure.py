@@ -28,7 +28,7 @@ from typing import Any
 
 import flint
 
-from bstheory.checking.balls import FUNCTIONS, Dual, Tail, evaluate, parse, symbols
+from bstheory.checking.balls import BRANCHED, FUNCTIONS, Dual, Tail, evaluate, parse, symbols
 from bstheory.checking.rational import ExpressionError
 from bstheory.checking.recheck import Report
 from bstheory.checking.recheck_rules import Invalid
@@ -197,7 +197,10 @@ def slope(tree: ast.expr, lets: Any, variable: str, direction: str, box: Any) ->
         known = constants(lets)
 
         def decided(balls: Mapping[str, flint.arb]) -> bool:
-            derivative = Dual.lift(evaluate(tree, {**known, **Dual.variables(balls)})).slope(variable)
+            whole = Dual.lift(evaluate(tree, {**known, **Dual.variables(balls)}))
+            if not whole.value.is_finite():  # the formula of a derivative may outlive the function
+                return False
+            derivative = whole.slope(variable)
             right = derivative if direction == "increasing" else -derivative
             if right <= 0:
                 raise Invalid(f"not {direction} in {variable}: the derivative is {derivative} on {balls}")
@@ -289,6 +292,9 @@ def check_integral(claim: Mapping[str, Any], tree: ast.expr, lets: Any) -> None:
     with flint.ctx.workprec(PRECISIONS[0]):
         known = constants(lets)
         tail = flint.arb(0)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in BRANCHED:
+                real_inside(node.args[0], known, variable, low, high)
         if improper:
             if not high > 0:
                 raise Invalid("the split must be positive")
@@ -300,6 +306,32 @@ def check_integral(claim: Mapping[str, Any], tree: ast.expr, lets: Any) -> None:
             if total >= flint.arb(least) and total <= flint.arb(most):
                 return
         raise Invalid(f"the integral {total} is not shown to lie in [{least}, {most}]")
+
+
+def real_inside(argument: ast.expr, known: Any, variable: str, low: flint.fmpq, high: flint.fmpq) -> None:
+    """The argument of a root or logarithm is positive between the ends; complex arithmetic would go on.
+
+    At an end it may be zero, where it has the right slope on a piece that starts or stops there.
+    """
+    waiting = [{variable: (low, high)}]
+    for _ in range(BUDGET):
+        if not waiting:
+            return
+        piece = waiting.pop()
+        a, b = piece[variable]
+        ball = Dual.lift(evaluate(argument, {**known, **Dual.variables({variable: hull(a, b)})}))
+        if ball.value > 0:
+            continue
+        rising = a == low and ball.slope(variable) > 0
+        falling = b == high and ball.slope(variable) < 0
+        end = flint.arb(a if rising else b)
+        usable = ball.value.is_finite() and (rising or falling)
+        if usable and evaluate(argument, {**known, variable: end}) >= 0:
+            continue
+        if ball.value < 0:
+            break
+        waiting += halves(piece, variable)
+    raise Invalid(f"{ast.unparse(argument)} is not shown to be positive inside [{low}, {high}]")
 
 
 def pieces(low: flint.fmpq, high: flint.fmpq) -> list[tuple[Any, Any]]:

@@ -7,10 +7,15 @@ declared symbol names. Nothing here is shared with the code that derives.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import flint
+
+# Texts are put together in parentheses, so that a comment or a line break in one would swallow the next;
+# and Python reads different Unicode spellings as one name.
+TEXT = re.compile(r"[A-Za-z0-9_.+\-*/() ]*")
 
 
 class ExpressionError(ValueError):
@@ -19,6 +24,8 @@ class ExpressionError(ValueError):
 
 def parse(text: str) -> ast.expr:
     """Parse ``text`` and reject everything outside the language."""
+    if not TEXT.fullmatch(text):
+        raise ExpressionError(f"a character of {text[:80]!r} is not in the language")
     try:
         tree = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, RecursionError) as error:

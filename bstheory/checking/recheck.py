@@ -12,6 +12,7 @@ import ast
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -30,6 +31,8 @@ from bstheory.checking.rules_powers import PowerRules
 from bstheory.checking.rules_scalar import ScalarRules
 from bstheory.trusted import TRUSTED
 
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+LIMITS = (ArithmeticError, RecursionError, MemoryError)
 INDICES = {"coordinate", "step", "draw", "later"}
 
 
@@ -81,7 +84,16 @@ def recheck_document(document: Mapping[str, Any]) -> Report:
         checker.run()
         if document.get("claim_hash", found) != found:
             raise Invalid(f"claim_hash is {document['claim_hash']}, but the content hashes to {found}")
-    except (Invalid, ExpressionError, KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
+    except (
+        Invalid,
+        ExpressionError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        ValueError,
+        IndexError,
+        *LIMITS,
+    ) as error:
         reason = f"missing entry {error}" if isinstance(error, KeyError) else str(error)
         where = f"step {checker.current!r}: " if checker is not None and checker.current else ""
         done = len(checker.facts) if checker is not None else 0
@@ -97,6 +109,9 @@ def recheck_document(document: Mapping[str, Any]) -> Report:
 
 def recheck_parts(document: Mapping[str, Any], found: str) -> Report:
     """Several documents under one slug: all must check."""
+    unread = {"symbols", "chains", "steps", "claim", "claims"} & set(document)
+    if unread:
+        raise Invalid(f"a document of parts has no {', '.join(sorted(unread))} of its own")
     reports = {name: recheck_document(part) for name, part in document["parts"].items()}
     bad = [f"part {name}: {report.reason}" for name, report in reports.items() if not report.valid]
     if document.get("claim_hash", found) != found:
@@ -122,11 +137,15 @@ class Checker(Rules, ExpectationRules, PowerRules, ScalarRules, PairRules):
         self.symbols: Mapping[str, Any] = document["symbols"]
         self.chains: Mapping[str, Any] = document.get("chains", {})
         self.current = ""
+        strange = [name for name in self.symbols if not NAME.fullmatch(name)]
+        if strange:
+            raise Invalid(f"{strange} are not names of symbols")
         self.field = Field(sorted(self.symbols))
         self.signs = {name: entry["sign"] for name, entry in self.symbols.items()}
         self.depends = {name: set(entry["depends"]) for name, entry in self.symbols.items()}
         self.facts: dict[str, Fact] = {}
         self.rests_on: set[str] = set()
+        self.counterparts: set[tuple[str, str]] = set()
         self.check_symbols()
         self.check_chains()
 
@@ -189,6 +208,8 @@ class Checker(Rules, ExpectationRules, PowerRules, ScalarRules, PairRules):
             if entry.get("definition") is None:
                 continue
             op, of = entry["definition"]["op"], entry["definition"]["of"]
+            if op == "max" and not (isinstance(of, list) and of):
+                raise Invalid("a maximum is of a list of expressions")
             parts = list(of) if op == "max" else [of]
             used = set().union(*(names(self.tree(part)) for part in parts))
             later = used - set(order[:position])
@@ -236,11 +257,28 @@ class Checker(Rules, ExpectationRules, PowerRules, ScalarRules, PairRules):
         A chain between symbols without definition says what the iteration is. A chain between defined
         symbols must follow from those: the same definition, one step later.
         """
+        ends: set[str] = {chain["end"] for chain in self.chains.values() if "end" in chain}
+        seen: set[str] = set()
         for name, chain in self.chains.items():
             self.current = f"chain {name}"
             before, after = chain["previous"], chain["next"]
             if "later" in self.depends[before] | self.depends[after]:
                 raise Invalid("a state is that of one step, not of a pair of steps")
+            # Two chains of one state, or one end of two, would say two things about the same number.
+            twice = seen & {before, chain.get("end")}
+            if twice:
+                raise Invalid(f"{sorted(twice)} already belong to another chain")
+            seen |= {before, chain.get("end", before)}
+            if self.primitives(chain["start"]) & ends:
+                raise Invalid("the start may not be defined by the end of a chain")
+            coordinate = self.depends[before] & {"coordinate"}
+            if self.depends[after] & {"coordinate"} != coordinate:
+                raise Invalid("a state and the next one both depend on the coordinate, or neither does")
+            for key in ("start", "end"):
+                if key in chain and not self.dependence(chain[key]) & {"coordinate"} <= coordinate:
+                    raise Invalid(f"the {key} value depends on the coordinate, but the state does not")
+            if self.symbols[before].get("fixed") and self.is_random(after):
+                raise Invalid("a fixed state cannot be followed by one that may be random")
             if "draw" in self.depends[before] or "step" not in self.depends[before] & self.depends[after]:
                 raise Invalid("the previous value depends on the step but not on its draw")
             for key in ("start", "end"):
@@ -261,12 +299,18 @@ class Checker(Rules, ExpectationRules, PowerRules, ScalarRules, PairRules):
             if definition is None:
                 if self.symbols[after].get("definition") is not None:
                     raise Invalid("a defined symbol cannot follow one without definition")
+                first = sign(self.tree(chain["start"]), self.signs)
+                if self.signs[before] not in ("real", first) and first != "positive":
+                    raise Invalid("the sign of the state does not hold at its start")
                 continue
             self.follows(definition, chain)
         self.current = ""
 
     def follows(self, definition: Mapping[str, Any], chain: Mapping[str, str]) -> None:
         op, of = definition["op"], definition["of"]
+        if op in ("mean", "steps", *PAIR_OPERATORS):
+            # The next value of a mean is not yet drawn; the next value of a sum runs over other steps.
+            raise Invalid(f"a state defined by {op!r} has no next value of the same form")
         moving = {n for n in names(self.tree(of)) if "step" in self.depends[n]}
         states = {c["previous"]: c for c in self.chains.values() if c["previous"] in moving}
         if moving - set(states):
@@ -277,6 +321,18 @@ class Checker(Rules, ExpectationRules, PowerRules, ScalarRules, PairRules):
             self.value(self.definition(chain["next"], op)), advanced, "the next value is defined otherwise"
         )
         self.same(self.value(self.definition(chain["start"], op)), initial, "the start is defined otherwise")
+
+    def primitives(self, text: str) -> set[str]:
+        """Symbols without definition that the expression comes down to."""
+        found: set[str] = set()
+        for name in names(self.tree(text)):
+            definition = self.symbols[name].get("definition")
+            if definition is None:
+                found.add(name)
+            else:
+                of = definition["of"]
+                found |= set().union(*map(self.primitives, of if isinstance(of, list) else [of]))
+        return found
 
     # Steps -----------------------------------------------------------------------------------------
 

@@ -214,10 +214,11 @@ class Rules:
             tree = self.tree(left)
             if any("draw" in self.depends[n] for n in names(tree)):
                 raise Invalid(f"{left!r} depends on the draw")
-            self.linear_in(left, conditional)
             replace[conditional] = plain
         middle = left
         if replace:
+            # Jointly: a product of two conditional means is linear in each.
+            self.linear_in(left, *replace)
             self.same(self.substituted(left, replace), self.value(right), "the two sums differ")
         else:
             self.same(self.without_means(middle), self.value(right), "the two sums differ")

@@ -128,7 +128,13 @@ class PairRules:
         mapping = step["pairs"]
         if len(set(mapping.values())) != len(mapping):
             raise Invalid("two symbols have the same counterpart")
+        self.counterparts |= set(mapping.items())
+        for place in (0, 1):  # one counterpart in the whole document, or all primitives would be equal
+            if len({pair[place] for pair in self.counterparts}) != len(self.counterparts):
+                raise Invalid("a symbol has two counterparts")
         for later, plain in mapping.items():
+            if self.signs[later] != self.signs[plain]:
+                raise Invalid(f"{later!r} and {plain!r} have different signs")
             if "later" not in self.depends[later] or "later" in self.depends[plain]:
                 raise Invalid(f"{later!r} and {plain!r} are not one quantity at n and at j")
             if self.depends[later] - {"later", "draw"} != self.depends[plain] - {"step", "draw"}:
