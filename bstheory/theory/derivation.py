@@ -1,9 +1,8 @@
 """Derivations: named steps whose results are computed, so that a right-hand side is produced and not typed.
 
-A :class:`Derivation` is a builder. Symbols are declared with a sign, the indices they depend on
-(``coordinate``, ``step``, ``draw``) and, where they have one, a definition. Each step establishes
-``gap >= 0`` or ``gap == 0``. The builder computes with SymPy and raises :class:`DerivationError` where a step
-does not hold; the document it emits is checked again, from nothing, by ``checking.recheck``.
+A :class:`Derivation` is a builder. Symbols are declared with a sign, indices and, where they have one, a
+definition; a step establishes ``gap >= 0`` or ``gap == 0``. Raises :class:`DerivationError` where a
+step does not hold; ``checking.recheck`` checks the document again, from nothing.
 """
 
 from __future__ import annotations
@@ -276,9 +275,10 @@ class Derivation:
         total = sp.Integer(0)
         for key, multiplier in (uses or {}).items():
             used = (key,) if isinstance(key, str) else tuple(key)
-            factor = sp.sympify(multiplier)
-            terms.append((used, factor))
-            total += factor * sp.Mul(*(self.gap(fact) for fact in used))
+            product = sp.Mul(*(self.gap(fact) for fact in used))
+            if product != 0:  # what says 0 >= 0 adds nothing
+                terms.append((used, sp.sympify(multiplier)))
+                total += sp.sympify(multiplier) * product
         for coefficient, root in squares:
             total += sp.sympify(coefficient) * sp.sympify(root) ** 2
         total += sp.sympify(slack)
