@@ -125,5 +125,10 @@ def _damages(document: Document) -> Iterator[tuple[str, str, tuple[Any, ...], An
 
 def sample(document: Document, count: int, seed: int) -> list[Mutant]:
     """A seeded sample of the mutants of a document."""
-    every = list(mutants(document))
-    return random.Random(seed).sample(every, min(count, len(every)))
+    if document.get("kind") == "parts":
+        every = list(mutants(document))
+        return random.Random(seed).sample(every, min(count, len(every)))
+    # Choose first and copy then: a document has thousands of damages and is large.
+    damages = list(_damages(document))
+    chosen = random.Random(seed).sample(damages, min(count, len(damages)))
+    return [_mutant(document, where, change, path, new) for where, change, path, new in chosen]
