@@ -13,6 +13,8 @@ from typing import Any
 
 import sympy as sp
 
+from bstheory.theory.pruning import needed
+
 FORMAT = 1
 INDICES = ("coordinate", "step", "later", "draw")
 REMOVED = {"mean": {"draw"}, "expected": {"draw"}, "coordinates": {"coordinate"}, "steps": {"step", "draw"}}
@@ -438,11 +440,14 @@ class Derivation:
         return sp.sympify(text, locals={name: sp.Symbol(name) for name in self.symbols})
 
     def document(self) -> dict[str, Any]:
-        """The certificate document, plain JSON; see ``docs/certificates.md``."""
+        """The certificate document, plain JSON, of what the claim rests on; see ``docs/certificates.md``."""
         if self.claim is None:
             raise DerivationError(f"{self.slug}: the derivation concludes nothing")
+        needed_steps, needed_symbols = needed(self)
         symbols = {}
         for entry in self.symbols.values():
+            if entry.name not in needed_symbols:
+                continue
             definition = None
             if entry.op:
                 of = [sp.sstr(sp.sympify(p)) for p in entry.of] if entry.op == "max" else sp.sstr(entry.of)
@@ -466,6 +471,7 @@ class Derivation:
                 **step.data,
             }
             for step in self.steps.values()
+            if step.name in needed_steps
         ]
         fact, left, right = self.claim
         return {

@@ -6,8 +6,7 @@ One step consumes B tokens, beta = 2^(-B/t) = e^(-lambda B), c = 1 - beta, lambd
 from __future__ import annotations
 
 import functools
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -181,38 +180,6 @@ def hyperbolic_bounds(d: Derivation) -> None:
         modulo=["u_tokens"],
         why="x coth x <= 1 + x^2/3 at x = lambda B/2",
     )
-
-
-def pruned(d: Derivation) -> Derivation:
-    """Drop the steps and symbols that the claim does not rest on."""
-    assert d.claim is not None
-    waiting, kept = [d.claim[0]], set()
-    while waiting:
-        name = waiting.pop()
-        if name not in kept:
-            kept.add(name)
-            waiting += [text for text in strings(d.steps[name].data) if text in d.steps]
-    d.steps = {name: step for name, step in d.steps.items() if name in kept}
-    texts = [str(d.claim[1]), str(d.claim[2]), *strings(d.chains)]
-    for step in d.steps.values():
-        texts += [str(step.gap), *strings(step.data)]
-    names = {word for text in texts for word in re.findall(r"[A-Za-z_]\w*", text)}
-    for name in reversed(list(d.symbols)):
-        if name in names:
-            names |= {symbol.name for symbol in sp.Tuple(d.symbols[name].of or 0).free_symbols}
-    d.symbols = {name: entry for name, entry in d.symbols.items() if name in names}
-    return d
-
-
-def strings(data: Any) -> list[str]:
-    """Every string inside nested lists and mappings, keys included."""
-    if isinstance(data, str):
-        return [data]
-    if isinstance(data, Mapping):
-        return [text for key, item in data.items() for text in (str(key), *strings(item))]
-    if isinstance(data, list | tuple):
-        return [text for item in data for text in strings(item)]
-    return []
 
 
 def produced(

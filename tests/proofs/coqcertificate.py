@@ -389,7 +389,7 @@ WHOLE_RUN = {
 
 def is_local(step: Mapping[str, Any]) -> bool:
     """Whether a step speaks of one step of one run, so that one lemma can state it."""
-    return step["kind"] in KINDS and step.get("op") != "steps"
+    return step["kind"] in KINDS and (step["kind"] != "apply" or step["op"] in OPERATORS)
 
 
 def step_lemma(document: Mapping[str, Any], name: str) -> str:

@@ -121,6 +121,12 @@ OTHER_KINDS = {
     "exchange_mean",
     "at_end",
     "exp_series",
+    # Sums over the steps of a run, and over pairs of them.
+    "pairs_tower",
+    "pairs_by_later",
+    "pairs_across",
+    "pairs_by_step",
+    "relabel",
 }
 
 

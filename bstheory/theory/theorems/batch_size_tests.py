@@ -25,7 +25,8 @@ import sympy as sp
 from bstheory.references import ADAPTIVE_BATCH
 from bstheory.theory.bound import Assumption, Bound, Constants, Evaluation, Parameter
 from bstheory.theory.derivation import Derivation
-from bstheory.theory.half_life_lemmas import produced, pruned
+from bstheory.theory.half_life_lemmas import produced
+from bstheory.theory.pruning import pruned
 
 SLUG = "batch_size_tests"
 SAMPLES = Assumption(

@@ -31,8 +31,8 @@ from bstheory.theory.half_life_lemmas import (
     forgotten_fraction,
     need_schedule,
     produced,
-    pruned,
 )
+from bstheory.theory.pruning import pruned
 
 SLUG = "bias_correction_tokens"
 WEIGHTS = Assumption(name="weights", statement="W_n = beta_n W_{n-1} + (1 - beta_n), W_0 = 0")

@@ -38,9 +38,9 @@ from bstheory.theory.half_life_lemmas import (
     hyperbolic_bounds,
     need_schedule,
     produced,
-    pruned,
     weights,
 )
+from bstheory.theory.pruning import pruned
 
 SLUG = "cv2_law"
 AVERAGE = Assumption(name="average", statement="v_n = beta_n v_{n-1} + (1 - beta_n) g_n^2, v_0 = 0")

@@ -20,7 +20,8 @@ import sympy as sp
 from bstheory.errors import input_error
 from bstheory.theory.bound import Assumption, Bound, Constants, Evaluation, Parameter
 from bstheory.theory.derivation import Derivation
-from bstheory.theory.half_life_lemmas import produced, pruned
+from bstheory.theory.half_life_lemmas import produced
+from bstheory.theory.pruning import pruned
 
 SLUG = "dual_norm_noise_scales"
 HALF = sp.Rational(1, 2)

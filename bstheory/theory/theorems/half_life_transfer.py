@@ -16,7 +16,8 @@ import sympy as sp
 from bstheory.references import SMALL_BATCH
 from bstheory.theory.bound import Bound, Constants, Evaluation, Parameter
 from bstheory.theory.derivation import Derivation
-from bstheory.theory.half_life_lemmas import HALF_LIFE, declare_rule, produced, pruned
+from bstheory.theory.half_life_lemmas import HALF_LIFE, declare_rule, produced
+from bstheory.theory.pruning import pruned
 
 SLUG = "half_life_transfer"
 

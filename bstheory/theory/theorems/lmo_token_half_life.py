@@ -34,7 +34,7 @@ from bstheory.theory import lmo_lemmas
 from bstheory.theory.bound import Assumption, Bound, Constants, Evaluation, Parameter
 from bstheory.theory.derivation import Derivation
 from bstheory.theory.half_life_lemmas import produced as produced_part
-from bstheory.theory.half_life_lemmas import pruned
+from bstheory.theory.pruning import pruned
 from bstheory.theory.sgd_lemmas import BOUNDED_BELOW, FIXED_RATE, nonnegative_parameter, per_step, produced
 
 SLUG = lmo_lemmas.SLUG

@@ -28,9 +28,9 @@ from bstheory.theory.half_life_lemmas import (
     hyperbolic_bounds,
     need_schedule,
     produced,
-    pruned,
     weights,
 )
+from bstheory.theory.pruning import pruned
 
 SLUG = "momentum_variance"
 AVERAGE = Assumption(name="momentum", statement="m_n = beta_n m_{n-1} + (1 - beta_n) g_n, m_0 = 0")

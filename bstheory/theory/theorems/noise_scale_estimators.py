@@ -30,7 +30,8 @@ from bstheory.errors import input_error
 from bstheory.references import NOISE_SCALE
 from bstheory.theory.bound import Assumption, Bound, Constants, Evaluation, Parameter
 from bstheory.theory.derivation import Derivation
-from bstheory.theory.half_life_lemmas import produced, pruned
+from bstheory.theory.half_life_lemmas import produced
+from bstheory.theory.pruning import pruned
 
 SLUG = "noise_scale_estimators"
 SAMPLES = Assumption(

@@ -19,7 +19,8 @@ from bstheory.errors import input_error
 from bstheory.references import QUADRATIC_MODEL
 from bstheory.theory.bound import Bound, Constants, Evaluation, Parameter
 from bstheory.theory.derivation import Derivation
-from bstheory.theory.half_life_lemmas import produced, pruned
+from bstheory.theory.half_life_lemmas import produced
+from bstheory.theory.pruning import pruned
 from bstheory.theory.quadratic_lemmas import NOISE, QUADRATIC, nonnegative
 from bstheory.theory.theorems import nqm_sgd
 

@@ -21,7 +21,8 @@ from bstheory.references import QUADRATIC_MODEL
 from bstheory.theory.bound import Bound, Constants, Evaluation, Parameter
 from bstheory.theory.derivation import Derivation
 from bstheory.theory.derivation_expectation import fixed
-from bstheory.theory.half_life_lemmas import need_schedule, produced, pruned
+from bstheory.theory.half_life_lemmas import need_schedule, produced
+from bstheory.theory.pruning import pruned
 from bstheory.theory.quadratic_lemmas import (
     FIXED,
     NOISE,

@@ -24,7 +24,8 @@ from bstheory.references import SMALL_BATCH
 from bstheory.theory.bound import Assumption, Bound, Constants, Evaluation, Parameter
 from bstheory.theory.derivation import Derivation
 from bstheory.theory.enclosure import Enclosure
-from bstheory.theory.half_life_lemmas import produced, pruned
+from bstheory.theory.half_life_lemmas import produced
+from bstheory.theory.pruning import pruned
 
 SLUG = "optimal_half_life"
 ERROR = Assumption(

@@ -24,7 +24,8 @@ from bstheory.references import AVERAGING_RULE, EQUAL_BETAS, SQUARE_ROOT_RULE
 from bstheory.theory.bound import Assumption, Bound, Constants, Evaluation, Parameter
 from bstheory.theory.derivation import Derivation
 from bstheory.theory.derivation_expectation import fixed
-from bstheory.theory.half_life_lemmas import produced, pruned
+from bstheory.theory.half_life_lemmas import produced
+from bstheory.theory.pruning import pruned
 
 SLUG = "scaling_rule_relations"
 POWER = Assumption(name="power", statement="P_k = beta P_{k-1}, P_0 = 1, and the count k = 0, 1, 2, ...")

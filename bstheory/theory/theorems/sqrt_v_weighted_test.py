@@ -33,7 +33,8 @@ from bstheory.errors import input_error
 from bstheory.references import ADAPTIVE_BATCH
 from bstheory.theory.bound import Assumption, Bound, Constants, Evaluation, Parameter
 from bstheory.theory.derivation import Derivation
-from bstheory.theory.half_life_lemmas import produced, pruned
+from bstheory.theory.half_life_lemmas import produced
+from bstheory.theory.pruning import pruned
 from bstheory.theory.theorems import adam_norm_test, adam_norm_test_token_half_life
 
 SLUG = "sqrt_v_weighted_test"

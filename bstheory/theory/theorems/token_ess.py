@@ -32,9 +32,9 @@ from bstheory.theory.half_life_lemmas import (
     hyperbolic_bounds,
     need_schedule,
     produced,
-    pruned,
     weights,
 )
+from bstheory.theory.pruning import pruned
 
 SLUG = "token_ess"
 SQUARES = Assumption(

@@ -31,8 +31,8 @@ from bstheory.theory.half_life_lemmas import (
     declare_rule,
     forgotten_fraction,
     produced,
-    pruned,
 )
+from bstheory.theory.pruning import pruned
 
 SLUG = "v_lag_after_ramp"
 MEAN = Assumption(

@@ -30,9 +30,9 @@ from bstheory.theory.half_life_lemmas import (
     declare_rule,
     need_schedule,
     produced,
-    pruned,
     weights,
 )
+from bstheory.theory.pruning import pruned
 
 SLUG = "v_tails"
 HALF = sp.Rational(1, 2)

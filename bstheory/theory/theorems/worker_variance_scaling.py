@@ -24,7 +24,8 @@ from bstheory.errors import input_error
 from bstheory.references import ADAPTIVE_BATCH
 from bstheory.theory.bound import Assumption, Bound, Constants, Evaluation, Parameter
 from bstheory.theory.derivation import Derivation
-from bstheory.theory.half_life_lemmas import produced, pruned
+from bstheory.theory.half_life_lemmas import produced
+from bstheory.theory.pruning import pruned
 
 SLUG = "worker_variance_scaling"
 GROUPS = Assumption(name="groups", statement="gbar = (1/J) sum_j g_j over J groups of b/J samples each")

@@ -27,8 +27,8 @@ from bstheory.theory.half_life_lemmas import (
     declare_rule,
     need_schedule,
     produced,
-    pruned,
 )
+from bstheory.theory.pruning import pruned
 
 SLUG = "zero_order_hold"
 HELD = Assumption(name="held_input", statement="q(u) = g_n^2 for D_{n-1} < u <= D_n")
