@@ -13,7 +13,7 @@ import numpy as np
 from bstheory.reproduction.adaptive_loop import AdaptiveOutcome, describe, train_adaptive
 from bstheory.reproduction.arms import HALF_LIFE, ROWS, SEEDS, centre, grid, tuned
 from bstheory.reproduction.claim import Claim, Finding, Outcomes
-from bstheory.reproduction.small_batch import at, larger, means
+from bstheory.reproduction.judging import at, larger, means
 from bstheory.reproduction.statistics import difference, equivalence
 from bstheory.schedules.rules import ddp_norm, published_fixed_point
 from bstheory.schedules.statistics import Statistics
