@@ -13,7 +13,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,11 @@ import safetensors
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from bstheory.errors import input_error
 from bstheory.files import read_json, write_json
+from bstheory.run import config_hash
 from bstheory.training.optimizers import TokenOptimizer
 from bstheory.training.parallel import World, like, whole
 
@@ -69,6 +71,26 @@ def _sha256(path: Path) -> str:
 def list_checkpoints(folder: Path | str) -> list[Path]:
     """Complete checkpoints, oldest first."""
     return sorted(p for p in Path(folder).glob("step-*") if (p / "state.json").exists())
+
+
+def all_finite(parameters: Iterable[Tensor]) -> bool:
+    """Whether every weight that this process holds is finite."""
+    shards = (p.to_local() if isinstance(p, DTensor) else p for p in parameters)
+    return all(bool(shard.isfinite().all()) for shard in shards)
+
+
+def require_same_run(
+    state: Mapping[str, Any], config: Mapping[str, Any], provenance: Mapping[str, Any], folder: Path
+) -> None:
+    """Raise ``InputError`` unless the checkpoint's state is of this configuration and data set."""
+    saved = state["config"]
+    different = [k for k in config if config_hash({"": config[k]}) != config_hash({"": saved.get(k)})]
+    if different or state["provenance"] != provenance:
+        raise input_error(
+            got=f"a checkpoint with another {', '.join(different) or 'data set'} in {str(folder)!r}",
+            rule="resuming continues the same experiment",
+            do="use the configuration in its state.json, or start a new folder",
+        )
 
 
 def save_checkpoint(

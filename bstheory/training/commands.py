@@ -204,8 +204,7 @@ def train(
     saves, and --resume goes on with the same numbers.
 
     Args:
-        model: a configuration, such as tiny, tiny_llama, gpt2_124m (bstheory train help lists them in its
-            error).
+        model: a configuration, such as tiny, tiny_llama, gpt2_124m; an unknown name lists them all.
         tokens: budget, such as 500k or 2.5B; its whole sequences are used.
         data: folder written by bstheory data, or a text file (byte-level models); default the installed
             documentation.

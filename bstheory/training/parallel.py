@@ -19,6 +19,10 @@ from torch import Tensor, nn
 from bstheory.errors import input_error
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM, after the step at hand was finished and saved."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class World:
     """This process among the others."""

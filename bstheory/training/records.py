@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bstheory.errors import InputError
+from bstheory.files import atomic_write
 from bstheory.run import Run
 from bstheory.training.config import TrainConfig
 
 SERIES = ("loss", "batch_size", "learning_rate", "grad_norm", "beta2", "noise", "signal", "validation_loss")
+
+
+class NonFiniteError(InputError):
+    """A loss, gradient norm or weight stopped being a number; the last checkpoint is from before that."""
 
 
 @dataclasses.dataclass
@@ -24,9 +32,21 @@ class Record:
     values: dict[str, float]
 
 
-def line(record: Record) -> dict[str, float]:
+def line(record: Record) -> str:
     """One line of ``log.jsonl``."""
-    return {"step": record.step, "tokens": record.tokens, **record.values}
+    return json.dumps({"step": record.step, "tokens": record.tokens, **record.values}) + "\n"
+
+
+def append_log(folder: Path, record: Record) -> None:
+    """Add one line to the run's log, readable while the run goes on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "log.jsonl").open("a") as stream:
+        stream.write(line(record))
+
+
+def rewrite_log(folder: Path, records: Sequence[Record]) -> None:
+    """The log with these records only: a resumed run does the later steps again."""
+    atomic_write(folder / "log.jsonl", "".join(map(line, records)))
 
 
 def _noise_scales(series: dict[str, np.ndarray]) -> dict[str, float]:

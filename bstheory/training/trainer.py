@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import math
 import time
 from collections.abc import Callable
@@ -22,27 +21,33 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bstheory.errors import InputError, input_error
-from bstheory.files import atomic_write
+from bstheory.errors import input_error
 from bstheory.models.gpt import GPT
-from bstheory.run import Run, config_hash
+from bstheory.run import Run
 from bstheory.training.batch_scheduler import BatchPlan, BatchSizeScheduler
-from bstheory.training.checkpoints import list_checkpoints, load_checkpoint, read_state, save_checkpoint
+from bstheory.training.checkpoints import (
+    all_finite,
+    list_checkpoints,
+    load_checkpoint,
+    read_state,
+    require_same_run,
+    save_checkpoint,
+)
 from bstheory.training.config import TrainConfig
 from bstheory.training.optimizers import build_optimizer
-from bstheory.training.parallel import World, device_name, last_backward, settle, stop_signals, wrap
-from bstheory.training.records import Record, line, run_of_records
+from bstheory.training.parallel import (
+    Interrupted,
+    World,
+    device_name,
+    last_backward,
+    settle,
+    stop_signals,
+    wrap,
+)
+from bstheory.training.records import NonFiniteError, Record, append_log, rewrite_log, run_of_records
 from bstheory.training.shards import TokenRows
 
 DEFAULT_MICRO_BATCH = 64
-
-
-class NonFiniteError(InputError):
-    """A loss or gradient norm stopped being a number; the last checkpoint is from before that."""
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM, after the step at hand was finished and saved."""
 
 
 class Trainer:
@@ -169,18 +174,12 @@ class Trainer:
         if not saved:
             return  # killed before its first checkpoint: from the beginning
         state = read_state(saved[-1])
-        mine, theirs = self.config.comparable(), dict(state["config"])
-        different = [k for k in mine if config_hash({"": mine[k]}) != config_hash({"": theirs.get(k)})]
-        if different or state["provenance"] != self.provenance:
-            raise input_error(
-                got=f"a checkpoint with another {', '.join(different) or 'data set'} in {str(self.folder)!r}",
-                rule="resuming continues the same experiment",
-                do="use the configuration in its state.json, or start a new folder",
-            )
+        require_same_run(state, self.config.comparable(), self.provenance, self.folder)
         load_checkpoint(saved[-1], model=self.wrapped, optimizer=self.optimizer)
         self.scheduler.load_state_dict(state["scheduler"])
         self.records = [Record(**record) for record in state["records"]]
-        self._write_log()
+        if self.here.main:
+            rewrite_log(self.folder, self.records)
 
     def run(
         self,
@@ -195,7 +194,7 @@ class Trainer:
             progress: called with (tokens, budget, label) at every record.
 
         Raises:
-            NonFiniteError: the loss or the gradient norm is not finite.
+            NonFiniteError: a loss, the gradient norm or a weight is not finite.
             Interrupted: Ctrl-C or SIGTERM; the checkpoint of the last finished step has been written.
         """
         start, begun_at = time.perf_counter(), self.scheduler.position.tokens
@@ -213,10 +212,11 @@ class Trainer:
                     done or leaving or _crossed(plan.tokens, tokens, self.config.checkpoint_every_tokens)
                 )
                 if validate or checkpoint or len(pending) >= self.config.log_every_steps:
-                    record = self._record(pending)
-                    pending = []
+                    record, pending = self._record(pending), []
                     if validate:
-                        record.values["validation_loss"] = self.validation_loss()
+                        found = self.validation_loss()
+                        self._require_finite(record.step, "validation loss", found)
+                        record.values["validation_loss"] = found
                     self._log(record)
                     if progress:
                         progress(tokens, self.config.tokens, f"loss {record.values['loss']:.3f}")
@@ -274,8 +274,7 @@ class Trainer:
         values = {"gradient norm": torch.stack(norms).tolist()} if norms else {}
         for name, series in ({"loss": losses} | values).items():
             for (plan, *_), value in zip(pending, series, strict=True):
-                if not math.isfinite(value):
-                    raise self._stopped(plan.step, name, value)
+                self._require_finite(plan.step, name, value)
         plan, rate, _, _, seen = pending[-1]
         position = self.scheduler.position
         found = {
@@ -295,7 +294,9 @@ class Trainer:
             found["grad_norm"] = float(np.mean([math.sqrt(s.norm_sq) for s in measured]))
         return Record(step=position.step, tokens=position.tokens, values=found)
 
-    def _stopped(self, step: int, name: str, value: float) -> NonFiniteError:
+    def _require_finite(self, step: int, name: str, value: float) -> None:
+        if math.isfinite(value):
+            return
         last = list_checkpoints(self.folder / "checkpoints")[-1:] if self.folder else []
         where = f"the last good checkpoint is {last[0].name}" if last else "no checkpoint was written before"
         message = input_error(
@@ -303,14 +304,13 @@ class Trainer:
             rule=f"training stops at the first value that is not finite ({where})",
             do="lower the learning rate, lengthen the warm-up or clip the gradient",
         )
-        return NonFiniteError(str(message))
+        raise NonFiniteError(str(message))
 
     @torch.no_grad()
     def validation_loss(self) -> float:
         """Mean cross-entropy over the fixed rows, nats per token; every rank evaluates its share."""
         self.wrapped.eval()
-        # Equal counts on every rank, because sharded forward passes communicate; the rest is left to weight
-        # 0.
+        # Equal counts on every rank, because sharded forward passes communicate; spare ones get weight 0.
         total = torch.zeros(2, dtype=torch.float64, device=self.here.device)
         chunk = self.config.micro_batch_size or self.config.max_micro_batch_size or DEFAULT_MICRO_BATCH
         count = len(self.held_out)
@@ -329,10 +329,17 @@ class Trainer:
         return float(total[0] / total[1])
 
     def save(self) -> None:
-        """Write a checkpoint of the present position (nothing without a folder)."""
+        """Write a checkpoint of the present position (nothing without a folder).
+
+        Raises:
+            NonFiniteError: a weight is not finite; the checkpoints before stay.
+        """
         if self.folder is None:
             return
         position = self.scheduler.position
+        # The loss is measured before the update: a last step that destroyed the weights shows only in them.
+        broken = self.here.any(not all_finite(self.parameters))
+        self._require_finite(position.step, "a weight", math.nan if broken else 0.0)
         save_checkpoint(
             self.folder / "checkpoints",
             step=position.step,
@@ -367,15 +374,7 @@ class Trainer:
     def _log(self, record: Record) -> None:
         self.records.append(record)
         if self.folder and self.here.main:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with (self.folder / "log.jsonl").open("a") as stream:
-                stream.write(json.dumps(line(record)) + "\n")
-
-    def _write_log(self) -> None:
-        """After a resume, drop the lines of steps that will be done again."""
-        if self.folder and self.here.main:
-            lines = "".join(json.dumps(line(record)) + "\n" for record in self.records)
-            atomic_write(self.folder / "log.jsonl", lines)
+            append_log(self.folder, record)
 
     def _to_device(self, batch: Tensor) -> Tensor:
         if self.here.device.type == "cuda":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import os
 import signal
@@ -224,6 +225,26 @@ def test_a_non_finite_loss_stops_and_keeps_the_last_good_checkpoint(
     read_state(last)
     again = build(config, shards, here, folder=tmp_path, resume=True)
     assert all(bool(p.isfinite().all()) for p in again.model.parameters())
+
+
+def test_a_last_step_that_destroys_the_weights_leaves_no_checkpoint(
+    shards: Path, here: World, tmp_path: Path
+) -> None:
+    """The loss of that step is finite: it was measured before the update."""
+    config = small_config(
+        optimizer=OptimizerConfig(name="sgd", beta1=0.0),
+        learning_rate=Schedule(
+            name="stages",
+            quantity="learning_rate",
+            unit="steps",
+            params={"thresholds": (0, 47), "values": (0.01, 1e38)},
+        ),
+    )
+    with pytest.raises(NonFiniteError, match=r"validation loss|weight"):
+        build(config, shards, here, folder=tmp_path).run()
+    assert not list_checkpoints(tmp_path / "checkpoints")
+    logged = (tmp_path / "log.jsonl").read_text().splitlines()
+    assert all(math.isfinite(json.loads(line)["loss"]) for line in logged) and len(logged) == 47
 
 
 def test_noise_statistics_are_recorded(shards: Path, here: World) -> None:
