@@ -15,15 +15,17 @@ from bstheory.files import atomic_write, read_json, write_json
 from bstheory.reproduction.claim import Claim, Finding, summary
 from bstheory.run import commit, environment
 
-PAPERS = ("small-batch", "adaptive-batch")
+PAPERS = ("small-batch", "adaptive-batch", "beyond")
 
 
 def claims(paper: str) -> tuple[Claim, ...]:
     """The claims of a paper, by its key."""
     if paper == "small-batch":
         from bstheory.reproduction.small_batch import CLAIMS
-    else:
+    elif paper == "adaptive-batch":
         from bstheory.reproduction.adaptive_batch import CLAIMS
+    else:
+        from bstheory.reproduction.beyond import CLAIMS
     return CLAIMS
 
 
@@ -144,7 +146,7 @@ def index(root: Path) -> str:
 
 
 def command(
-    paper: Literal["small-batch", "adaptive-batch"],
+    paper: Literal["small-batch", "adaptive-batch", "beyond"],
     claim: str = "",
     /,
     *,
@@ -158,7 +160,7 @@ def command(
     """Reproduce a paper claim by claim: stated there, predicted by theory, measured here, verdict.
 
     Args:
-        paper: which paper.
+        paper: which paper, or beyond for what neither settles.
         claim: one claim (e.g. c5); all of them when left out.
         scale: cpu runs here; gpu says which campaign to run instead.
         out: where the claims' folders and the table of verdicts are written.
@@ -170,6 +172,7 @@ def command(
     Examples:
         bstheory reproduce small-batch c5
         bstheory reproduce adaptive-batch
+        bstheory reproduce beyond half-life-law
     """
     if scale == "gpu":
         raise input_error(
