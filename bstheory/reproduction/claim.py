@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bstheory.verdict import Verdict
@@ -36,6 +37,8 @@ class Claim:
         limits: what this measurement cannot say.
         recipes: the training runs it needs (claims share them).
         judge: from the outcomes to findings; claims that need no training get an empty mapping.
+        measure: for claims that run something other than recipes: given a folder for what it keeps, returns
+            what ``judge`` gets in place of outcomes.
     """
 
     name: str
@@ -45,7 +48,8 @@ class Claim:
     protocol: str
     limits: str
     recipes: Callable[[], list[Recipe]]
-    judge: Callable[[Outcomes], list[Finding]]
+    judge: Callable[[Any], list[Finding]]
+    measure: Callable[[Path], Any] | None = None
 
 
 def summary(findings: list[Finding]) -> str:

@@ -191,7 +191,7 @@ def command(
     results = []
     for one in chosen:
         recipes = one.recipes()
-        outcomes = {}
+        outcomes: Any = {}
         if recipes:
             with Progress(console=console, transient=True) as bar:
                 task = bar.add_task(f"{paper} {one.name}", total=None)
@@ -203,6 +203,8 @@ def command(
                     progress=lambda done, total: bar.update(task, completed=done, total=max(total, 1)),  # noqa: B023
                 )
         started = time.perf_counter()
+        if one.measure is not None:
+            outcomes = one.measure(cache / paper / one.name)
         findings = one.judge(outcomes)
         result = document(paper, one, findings, len(set(recipes)), time.perf_counter() - started)
         folder = out / paper.replace("-", "_") / one.name.replace("-", "_")
