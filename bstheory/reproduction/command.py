@@ -101,14 +101,23 @@ def page(result: Mapping[str, Any]) -> str:
         "|-|-|-|",
     ]
     for finding in result["findings"]:
-        d = finding["numbers"].get("difference")
-        shown = "-"
-        if d:
-            low, high = d["interval"]
-            shown = f"{_number(d['mean'])} [{_number(low)}, {_number(high)}], n = {d['n']}"
-        lines.append(f"| {finding['statement']} | {finding['verdict']} | {shown} |")
+        lines.append(f"| {finding['statement']} | {finding['verdict']} | {_shown(finding['numbers'])} |")
     lines += ["", f"**Limits.** {result['limits']}", "", "All numbers: `results.json`.", ""]
     return "\n".join(lines)
+
+
+def _shown(numbers: Mapping[str, Any]) -> str:
+    """What a statement rests on, for the page: a difference, else an exponent, else a ratio."""
+    if d := numbers.get("difference"):
+        low, high = d["interval"]
+        unit = f" ({numbers['unit']})" if "unit" in numbers else ""
+        return f"{_number(d['mean'])} [{_number(low)}, {_number(high)}], n = {d['n']}{unit}"
+    if "exponent_interval" in numbers:
+        low, high = numbers["exponent_interval"]
+        return f"exponent {_number(numbers['exponent'])} [{_number(low)}, {_number(high)}], n = {numbers['seeds']}"
+    if "ratio" in numbers:
+        return f"ratio {_number(numbers['ratio'])}, exact"
+    return "-"
 
 
 def _number(x: Any) -> str:

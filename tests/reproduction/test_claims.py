@@ -15,6 +15,7 @@ import bstheory as bst
 from bstheory.reproduction import adaptive_batch, command, small_batch
 from bstheory.reproduction.arms import FACTORS, SEEDS, Tuned, grid, tuned
 from bstheory.reproduction.claim import Claim, Finding, summary
+from bstheory.reproduction.judging import larger
 from bstheory.reproduction.runner import WIDEST, run_recipes, stacks
 from bstheory.reproduction.statistics import difference, equivalence, holm, leave_one_out, superiority
 from bstheory.training.stacked import Outcome, Recipe
@@ -196,3 +197,32 @@ def test_summary_words() -> None:
     assert summary([f(Verdict.CONSISTENT)]) == "consistent"
     assert summary([f(Verdict.UNDECIDED), f(Verdict.UNDECIDED)]) == "undecided"
     assert summary([]) == "undecided"
+
+
+def test_the_same_seeds_give_the_same_table(tmp_path: Path) -> None:
+    """Two runs of a claim that trains, from empty caches, write the same findings and the same page."""
+    recipes = [
+        Recipe(optimizer="adam", learning_rate=lr, batch_sizes=((16, 4),), seed=s)
+        for lr in (0.01, 0.02)
+        for s in (0, 1)
+    ]
+    claim = Claim(
+        name="quick",
+        title="quick",
+        stated="s",
+        predicted="p",
+        protocol="p",
+        limits="l",
+        recipes=lambda: recipes,
+        judge=lambda o: larger(
+            {"the larger rate is better": (-np.diff(tuned(o, recipes).table, axis=0)[0], {})}
+        ),
+    )
+    documents = []
+    for name in ("a", "b"):
+        found = run_recipes(recipes, folder=tmp_path / name, workers=0)
+        document = command.document("small-batch", claim, claim.judge(found), 4, 0.0)
+        documents.append((document["findings"], command.page(document)))
+    assert documents[0] == documents[1]
+    again = [small_batch.judge_c12({}), adaptive_batch.judge_scaling({})]
+    assert again == [small_batch.judge_c12({}), adaptive_batch.judge_scaling({})]
