@@ -114,7 +114,8 @@ def _shown(numbers: Mapping[str, Any]) -> str:
         return f"{_number(d['mean'])} [{_number(low)}, {_number(high)}], n = {d['n']}{unit}"
     if "exponent_interval" in numbers:
         low, high = numbers["exponent_interval"]
-        return f"exponent {_number(numbers['exponent'])} [{_number(low)}, {_number(high)}], n = {numbers['seeds']}"
+        interval = f"[{_number(low)}, {_number(high)}]"
+        return f"exponent {_number(numbers['exponent'])} {interval}, n = {numbers['seeds']}"
     if "ratio" in numbers:
         return f"ratio {_number(numbers['ratio'])}, exact"
     return "-"
