@@ -17,7 +17,7 @@ from bstheory.errors import input_error, suggestion
 from bstheory.problems import cosine_sum, noisy_quadratic, pseudo_huber
 from bstheory.problems.problem import Problem
 from bstheory.simulation.engine import monte_carlo
-from bstheory.simulation.optimizers import SGD, Muon, Optimizer, RMSProp, Signum
+from bstheory.simulation.optimizers import SGD, Adam, Muon, Optimizer, RMSProp, Signum
 
 Array = np.ndarray
 Point = Mapping[str, Any]
@@ -58,17 +58,24 @@ class Choice:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Case:
-    """One instance of a theorem: what to simulate, which series to read at the end, and the constants."""
+    """One instance of a theorem: what to simulate, which series to read at the end, and the constants.
+
+    ``weight``: one weight per step in place of the optimizer's rule, [K].
+    """
 
     problem: Problem
     optimizer: Optimizer
     batch_size: Array
     series: str
     constants: dict[str, Any]
+    weight: Array | None = None
 
     def samples(self, seeds: Sequence[int]) -> Array:
         """The theorem's left-hand side, one value per seed, [S]."""
-        paths = monte_carlo(self.problem, [self.optimizer], [self.batch_size], seeds=seeds, threads=1)
+        along = None if self.weight is None else [{"weight": self.weight}]
+        paths = monte_carlo(
+            self.problem, [self.optimizer], [self.batch_size], seeds=seeds, threads=1, along=along
+        )
         return paths.series[self.series][0, :, -1]
 
 
@@ -172,6 +179,20 @@ QUADRATIC_SPACE: tuple[Axis | Choice, ...] = (
     Axis(name="rate_fraction", low=1e-3, high=0.99, log=True),
     *SCHEDULE_SPACE,
 )
+ADAM_MOMENTUM_SPACE = (
+    *ADAM_SPACE,
+    Choice(name="momentum", options=("half_life", "constant")),
+    Axis(name="momentum_fraction", low=1e-3, high=0.99),
+)
+NORM_TEST_SPACE: tuple[Axis | Choice, ...] = (
+    Axis(name="noise_shape", low=0.01, high=0.99),
+    Axis(name="tolerance", low=1e-2, high=10.0, log=True),
+    Axis(name="gamma", low=0.0, high=0.95),
+    Axis(name="rho", low=1e-3, high=0.6, log=True),
+    Axis(name="v0", low=1e-6, high=1e3, log=True),
+    *(axis for axis in QUADRATIC_SPACE if axis.name in ("dim", "condition", "x0", "rate_fraction")),
+    *SCHEDULE_SPACE,
+)
 MOMENTUM_SPACE = (*QUADRATIC_SPACE, Axis(name="half_life1", low=0.5, high=1e3, log=True))
 
 
@@ -246,6 +267,89 @@ def _muon_case(point: Point) -> Case:
     )
 
 
+def _momentum_case(point: Point) -> Case:
+    base = _adam_case(point)
+    half_life, batch_size = point["half_life"], base.batch_size
+    # Admissible momentum only: a half-life below the second moment's, or beta1 below every beta2.
+    beta2_low = float(np.exp2(-batch_size.max() / half_life))
+    by_tokens = point["momentum"] == "half_life"
+    t1 = point["momentum_fraction"] * half_life if by_tokens else 0.0
+    beta1 = 0.0 if by_tokens else point["momentum_fraction"] * beta2_low
+    optimizer = Adam(
+        learning_rate=point["alpha"],
+        beta1=None if by_tokens else beta1,
+        half_life1=t1 if by_tokens else None,
+        half_life=half_life,
+        eps=point["eps"],
+        eps_placement="inside",
+        bias_correction="none",
+        learning_rate_rule="sqrt_one_minus_beta2",
+    )
+    return dataclasses.replace(
+        base,
+        optimizer=optimizer,
+        constants=base.constants | {"beta1": beta1, "t1": t1},
+        weight=momentum_weights(optimizer, batch_size),
+    )
+
+
+def momentum_weights(optimizer: Adam, batch_size: Array) -> Array:
+    """w_j = sum_{n>=j} W_{n,j} sqrt(1 - beta2_n), W_{n,j} the share of g_j in m_n; float64 [K]."""
+    columns = optimizer.betas(batch_size)
+    root, later = np.sqrt(columns["gain2"]), 0.0
+    out = np.empty(len(batch_size))
+    for j in reversed(range(len(batch_size))):
+        later = root[j] + later  # sum over n >= j of sqrt(1 - beta2_n) prod_{j < l <= n} beta1_l
+        out[j] = columns["gain1"][j] * later
+        later *= columns["beta1"][j]
+    return out
+
+
+def _norm_test_case(point: Point) -> Case:
+    """Multiplicative noise that passes the coordinate-wise test with equality at the smallest batch."""
+    dim, eta = int(point["dim"]), point["tolerance"]
+    spectrum = np.geomspace(1.0, 1.0 / point["condition"], dim)
+    batch_size = batch_schedule(point)
+    law = {"noise_law": "asymmetric", "noise_shape": point["noise_shape"]}
+    problem = noisy_quadratic(
+        spectrum, 0.0, x0=point["x0"], noise_growth=(eta * spectrum) ** 2 * batch_size.min(), **law
+    )
+    # The root of beta2 follows from rho = q (1 - sqrt(beta2)), which must stay below 5/8 for net > 0.
+    gamma = point["gamma"]
+    root = 1.0 - point["rho"] * (1.0 - gamma**2) / (1.0 + eta**2)
+    constants = {
+        "beta1": gamma * root,
+        "beta2": root**2,
+        "eta": eta,
+        "L": problem.value("L"),
+        "Delta": problem.value("Delta"),
+        "K": len(batch_size),
+        "v0": np.full(dim, point["v0"]),
+        "G1": spectrum * problem.x0,
+    }
+    from bstheory.theory.library import get
+
+    tiny = get("adam_norm_test").evaluate(constants=constants | {"alpha": 1e-100})
+    alpha = point["rate_fraction"] * float(tiny.parts["largest_alpha"])
+    optimizer = Adam(
+        learning_rate=alpha,
+        beta1=gamma * root,
+        beta2=root**2,
+        eps=0.0,
+        eps_placement="inside",
+        bias_correction="none",
+        v0=point["v0"],
+        weight="one",
+    )
+    return Case(
+        problem=problem,
+        optimizer=optimizer,
+        batch_size=batch_size,
+        series="weighted_l1_gradient",
+        constants=constants | {"alpha": alpha},
+    )
+
+
 def library_bound(
     slug: str, *, schedule: Callable[[Array], Array] = lambda b: b, **factors: float
 ) -> Callable[[Case], float]:
@@ -280,6 +384,9 @@ def _initial_case(point: Point) -> Case:
 
 
 _ADAM = _claim("adam_token_half_life", ADAM_SPACE, _adam_case)
+_SHARP = _claim("adam_token_half_life_sharp", ADAM_SPACE, _adam_case)
+_MOMENTUM = _claim("adam_token_half_life_momentum", ADAM_MOMENTUM_SPACE, _momentum_case)
+_NORM_TEST = _claim("adam_norm_test", NORM_TEST_SPACE, _norm_test_case)
 _SGD = _claim(
     "sgd_nonconvex_batch_schedule",
     QUADRATIC_SPACE,
@@ -306,6 +413,9 @@ CLAIMS: dict[str, Claim] = {
             _initial_case,
         ),
         _claim("adam_token_half_life_variance_aware", ADAM_SPACE, _adam_case),
+        _SHARP,
+        _MOMENTUM,
+        _NORM_TEST,
         _SGD,
         _STRONG,
         _SIGN,
@@ -332,6 +442,8 @@ PLANTED: tuple[Claim, ...] = (
     _plant(_ADAM, "thousandth", "the flagship's right-hand side / 1000", _fraction(_ADAM, 1e-3)),
     _plant(_ADAM, "quarter", "the flagship's right-hand side / 4", _fraction(_ADAM, 0.25)),
     _plant(_ADAM, "no_noise_terms", "the flagship without its logarithmic terms", _adam_without_noise_terms),
+    _plant(_MOMENTUM, "eighth", "the momentum form's right-hand side / 8", _fraction(_MOMENTUM, 0.125)),
+    _plant(_NORM_TEST, "half", "the norm-test bound / 2", _fraction(_NORM_TEST, 0.5)),
     _plant(_SGD, "tenth_less", "the SGD bound times 0.9", _fraction(_SGD, 0.9)),
     _plant(_SGD, "half_noise", "the SGD bound at half the variance", library_bound(_SGD.slug, sigma_sq=0.5)),
     _plant(_SGD, "squared_batch", "the SGD bound at 1/b^2", library_bound(_SGD.slug, schedule=np.square)),

@@ -336,7 +336,7 @@ def coefficients(
         carried: ``(log prod beta1, log prod beta2)`` over the steps already taken, returned by the previous
         call.
         along: hyperparameters that vary along these steps, each [K]: ``learning_rate`` (replaces alpha,
-            before the rate rule), ``beta1``, ``beta2`` (replace what the optimizer says).
+            before the rate rule), ``beta1``, ``beta2``, ``weight`` (replace what the optimizer says).
 
     Returns:
         ``(table [K, len(COLUMNS)], carried)``.
@@ -411,11 +411,12 @@ def _columns(
         rate = rate * np.sqrt(batch_size / optimizer.reference_batch_size)
     elif optimizer.learning_rate_rule == "linear_batch":
         rate = rate * (batch_size / optimizer.reference_batch_size)
-    weight = {
+    weights = {
         "learning_rate": rate,
         "sqrt_one_minus_beta2": np.sqrt(columns["gain2"]),
         "one": np.ones(len(batch_size)),
-    }[optimizer.weight]
+    }
+    weight = varying.get("weight", weights[optimizer.weight])
     columns |= {
         "learning_rate": rate,
         "decay": 1.0 - rate * optimizer.weight_decay,
@@ -428,7 +429,7 @@ def _columns(
 
 
 def _checked_along(along: Mapping[str, Array], count: int) -> dict[str, Array]:
-    limits = {"learning_rate": np.inf, "beta1": 1.0, "beta2": 1.0}
+    limits = {"learning_rate": np.inf, "beta1": 1.0, "beta2": 1.0, "weight": np.inf}
     out = {}
     for name, values in along.items():
         array = np.array(values, dtype=np.float64)
@@ -437,7 +438,7 @@ def _checked_along(along: Mapping[str, Array], count: int) -> dict[str, Array]:
             raise input_error(
                 got=f"along[{name!r}] of shape {array.shape}",
                 rule=f"it is one of {', '.join(limits)}, one value per step ({count}), 0 <= beta < 1, "
-                "0 <= learning_rate < inf",
+                "0 <= learning_rate, weight < inf",
                 do="correct it",
             )
         out[name] = array

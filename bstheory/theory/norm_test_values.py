@@ -40,12 +40,20 @@ def printed_limit(beta2: Any, eta: Any) -> Any:
 
 
 def largest_alpha(n: Any, net: Any) -> Any:
-    """The alpha at which net vanishes (0 where rho leaves nothing): net is a quadratic in alpha."""
-    rest, at_one, at_two = (net(**(n | {"alpha": a})) for a in (1e-300, 1.0, 2.0))
-    square = -(rest - 2 * at_one + at_two) / 2
-    linear = rest - at_one - square
-    root = 2 * rest / (linear + np.sqrt(np.maximum(linear**2 + 4 * square * rest, 0)))
-    return np.where(rest > 0, root, 0.0)
+    """The alpha at which net vanishes (0 where rho leaves nothing), to 1e-13 relative.
+
+    net falls as alpha grows; bisection on a log scale, because reading the coefficients of the quadratic off
+    at fixed points loses the linear term to rounding where the root is tiny.
+    """
+    shape = np.broadcast(*(np.asarray(value) for value in n.values())).shape
+    low, high = np.full(shape, -150.0), np.full(shape, 100.0)
+    with np.errstate(all="ignore"):
+        rest = net(**(n | {"alpha": 10.0**low}))
+        for _ in range(60):
+            middle = (low + high) / 2
+            inside = net(**(n | {"alpha": 10.0**middle})) > 0
+            low, high = np.where(inside, middle, low), np.where(inside, high, middle)
+    return np.where(rest > 0, 10.0**low, 0.0)
 
 
 def largest_batch(*, beta1: float, eta: float, half_life: float) -> float:

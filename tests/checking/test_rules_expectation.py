@@ -54,7 +54,10 @@ def contraction() -> Derivation:
     inside = d.define("T", "steps", rho * x**2)
     steps_expected(d, "inside", weighted, inside, why="sums")
     d.combine(
-        "claim", gap=rho**2 * before + noise - after, uses={"step_expected": 1, "tower": 1}, why="together"
+        "claim",
+        gap=rho**2 * before + noise - after + weighted - inside,
+        uses={"step_expected": 1, "tower": 1, "inside": 1},
+        why="together",
     )
     d.conclude("claim", after, why="as claimed")
     return d

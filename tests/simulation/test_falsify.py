@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from bstheory.errors import InputError
-from bstheory.simulation.attack import CLAIMS, PLANTED, claim_for
+from bstheory.simulation.attack import CLAIMS, PLANTED, claim_for, momentum_weights
 from bstheory.simulation.falsify import falsify, replay
+from bstheory.theory.theorems.adam_token_half_life_momentum import lag_constants
 from bstheory.verdict import Verdict
 
 
@@ -72,3 +73,23 @@ def test_invalid_arguments(arguments, message: str) -> None:
 def test_unknown_slug() -> None:
     with pytest.raises(InputError, match="can attack"):
         claim_for("perpetual_motion")
+
+
+@pytest.mark.parametrize("momentum", ["half_life", "constant"])
+def test_weights_of_the_momentum_form_are_the_theorems(momentum: str) -> None:
+    """The backward recursion against the double sum that the theorem states."""
+    claim = claim_for("adam_token_half_life_momentum")
+    units = np.random.default_rng(5).random(len(claim.space))
+    case = claim.build(claim.point(units) | {"momentum": momentum, "num_steps": 40})
+    c = case.constants
+    theirs = lag_constants(case.batch_size.astype(float), c["h"], c["beta1"], c["t1"])["weights"]
+    np.testing.assert_allclose(momentum_weights(case.optimizer, case.batch_size), theirs, rtol=1e-12)
+
+
+def test_noise_of_the_norm_test_case_passes_the_test() -> None:
+    """Var g_i = growth x_i^2 / B is at most eta^2 G_i^2, with equality at the smallest batch."""
+    claim = claim_for("adam_norm_test")
+    case = claim.build(claim.point(np.full(len(claim.space), 0.6)))
+    h, growth = case.problem.params["curvature"], case.problem.params["noise_growth"]
+    worst = np.max(growth / np.square(h)) / case.batch_size.min()
+    assert worst == pytest.approx(case.constants["eta"] ** 2, rel=1e-12)

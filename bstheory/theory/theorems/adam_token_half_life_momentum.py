@@ -186,13 +186,16 @@ def lag_constants(batch_size: np.ndarray, h: float, beta1: float, t1: float) -> 
     A, A2, second, weights, across = (np.zeros(N) for _ in range(5))
     change = np.zeros(N + 1)
     own = -np.expm1(-ln2 * batch_size / t1) if t1 else np.full(N, 1 - beta1)
+    log_beta1 = math.log(beta1) if beta1 else -1e300
     for n in range(N):
         j = np.arange(n + 1)
         gap = tokens[n + 1] - tokens[1 : n + 2]  # D_n - D_j
-        W = own[: n + 1] * (np.exp(-ln2 * gap / t1) if t1 else np.power(beta1, n - j, dtype=float))
+        # Logarithms: far back the weight underflows where 2^(gap/h) overflows, and their product is neither.
+        log_W = -ln2 * gap / t1 if t1 else np.where(n == j, 0.0, (n - j) * log_beta1)
+        W = own[: n + 1] * np.exp(log_W)
         om = np.sqrt(-np.expm1(-ln2 * (tokens[n + 1] - tokens[: n + 1]) / h))
         with np.errstate(over="ignore"):
-            grown = W * np.exp(ln2 * gap / h)
+            grown = own[: n + 1] * np.exp(log_W + ln2 * gap / h)
         term = grown * math.sqrt(c[n]) * om
         A[: n + 1] += term
         A2[:n] += term[:n]
