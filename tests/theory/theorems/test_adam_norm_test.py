@@ -142,7 +142,7 @@ def test_the_value_is_the_stated_formula(alpha, beta1, rate, eta, L, K, theta, z
     boundary = sum(g * g / math.sqrt(v) for g, v in zip(G1, v0, strict=True))
     S0 = (delta * (1 - gam) / (alpha * f) + q / (4 * theta) * boundary) / net
     T0 = sum(map(math.sqrt, v0)) * sum(y**k for k in range(1, K + 1)) + y * (1 + y) * s * S0 / 2
-    found = fixed.fixed.BOUND.evaluate(constants=constants)
+    found = fixed.BOUND.evaluate(constants=constants)
     assert found.parts["net"] == pytest.approx(net, rel=1e-7)
     assert found.parts["S_0"] == pytest.approx(S0, rel=1e-6)
     assert found.value == pytest.approx(math.sqrt(S0 * T0), rel=1e-6)
@@ -150,7 +150,7 @@ def test_the_value_is_the_stated_formula(alpha, beta1, rate, eta, L, K, theta, z
 
 def test_theorem_b_is_the_master_form_at_its_constants() -> None:
     constants = SHARED | {"beta2": 0.999, "K": 100}
-    found = fixed.fixed.BOUND.evaluate(constants=constants)
+    found = fixed.BOUND.evaluate(constants=constants)
     assert found.parts["condition_C"]
     assert found.value <= found.parts["theorem_b"]
     assert found.parts["net"] >= 0.25
@@ -160,7 +160,7 @@ def test_theorem_b_is_the_master_form_at_its_constants() -> None:
 
 def test_one_batch_size_gives_back_the_constant_form() -> None:
     h = -math.log(2) / math.log(0.99)
-    plain = fixed.fixed.BOUND.evaluate(constants=SHARED | {"beta2": 0.99, "K": 8})
+    plain = fixed.BOUND.evaluate(constants=SHARED | {"beta2": 0.99, "K": 8})
     joint = joined.fixed.BOUND.evaluate(constants=SHARED | {"h": h}, schedule=[1] * 8)
     assert joint.parts["switching"] == 0
     assert joint.value == pytest.approx(plain.value, rel=1e-9)
@@ -207,7 +207,7 @@ def test_the_step_size_limit_is_necessary(beta2) -> None:
 def values_of(alpha: Fraction, beta2: Fraction) -> dict:
     small = {"alpha": 1e-9, "beta1": 0.0, "beta2": float(beta2), "eta": 0.0, "L": 1.0, "K": 1}
     small |= {"Delta": float(alpha**2 / 8), "v0": [float(alpha**2 / 4)], "G1": [float(alpha / 2)]}
-    return dict(fixed.fixed.BOUND.evaluate(constants=small).parts)
+    return dict(fixed.BOUND.evaluate(constants=small).parts)
 
 
 def test_condition_c_admits_a_largest_batch_and_the_free_form_admits_the_published_pair() -> None:
@@ -217,7 +217,7 @@ def test_condition_c_admits_a_largest_batch_and_the_free_form_admits_the_publish
         y, s = 2 ** (-b / 2000.0), 1 + eta**2
         assert s * (1 - y) / (1 - 0.81 / y**2) == pytest.approx(1 / 8, rel=1e-9)
     constants = SHARED | {"beta2": 0.95, "K": 3, "alpha": 1e-6, "theta": 0.5, "zeta": 100.0, "eta": 0.05}
-    found = fixed.fixed.BOUND.evaluate(constants=constants)
+    found = fixed.BOUND.evaluate(constants=constants)
     assert not found.parts["condition_C"] and found.parts["rho"] < 1 and found.parts["net"] > 0
 
 
