@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from bstheory.reproduction import beyond_half_life, beyond_quadratic
+from bstheory.reproduction import beyond_half_life, beyond_quadratic, beyond_tiny_lm
 from bstheory.reproduction.claim import Claim
 
 SEARCH = "seven learning rates and four shapes for every family, the cheapest at each step cost"
@@ -71,5 +71,24 @@ CLAIMS = (
         limits="98k tokens, four batch sizes, four seeds",
         recipes=beyond_half_life.lm_recipes,
         judge=beyond_half_life.judge_lm,
+    ),
+    Claim(
+        name="lm-schedules",
+        title="schedules and rules on the tiny language model at equal modelled wall-clock",
+        stated="2412.21124: stage-wise and adaptive growth beat constant large batches on equal samples; 2507.07101: the "
+        "smallest batch is best unless throughput suffers",
+        predicted="with a rate that decays to zero the batches that the exact recursion prefers (`nqm_sgd`, B_k as "
+        "sqrt(G_k)) first grow and then fall, and differ little from constant ones: at step cost 0 every family is "
+        "within 0.03 of the tuned constant batch; at step cost 16 early steps are cheap at a small batch, so growing "
+        "families and the preferred one win; the unbiased rule is better than the constant batch at its cost, the "
+        "printed one is not (`worker_variance_scaling`)",
+        protocol="Adam at a fixed half-life; each family three shapes x four rates x three seeds at three budgets for "
+        "step costs 0 and 16 rows; rules three tolerances x four rates x three seeds over 1,536 rows, J = 4, compared "
+        "with the constant family interpolated in log cost; a seed's setting chosen by the other seeds; Student tests "
+        "over paired seeds, Holm over the superiority statements; cost to the loss that the constant family reaches at "
+        "the middle budget",
+        limits="three seeds; a cosine rate throughout; 96k tokens at most; two rules",
+        recipes=beyond_tiny_lm.recipes,
+        judge=beyond_tiny_lm.judge,
     ),
 )
