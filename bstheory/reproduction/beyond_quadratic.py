@@ -284,6 +284,11 @@ def judge_quadratic(_: Outcomes) -> list[Finding]:
     return findings
 
 
+def log_ratio(reference: float, found: float) -> float:
+    """log(reference / found); minus infinity where the target was not reached."""
+    return math.log(reference / found) if math.isfinite(found) else -math.inf
+
+
 def judge_rules(_: Outcomes) -> list[Finding]:
     """Closed-loop rules against the tuned constant batch and the best open-loop family."""
     table = best_open_loop()
@@ -291,11 +296,11 @@ def judge_rules(_: Outcomes) -> list[Finding]:
     statements: dict[str, tuple[list[float], dict[str, Any]]] = {}
     for name, s in itertools.product(RULES, STEP_COSTS):
         reference = table["constant"][s]["cost"]
-        logs = [math.log(reference / x) for x in found[name][s]["costs"]]
+        logs = [log_ratio(reference, x) for x in found[name][s]["costs"]]
         statements[f"step cost {s}: {name} is cheaper than the tuned constant batch"] = (logs, found[name][s])
     for s in STEP_COSTS:
         best = min(row[s]["cost"] for row in table.values() if row)
-        logs = [math.log(NEAR * best / x) for x in found["norm_test"][s]["costs"]]
+        logs = [log_ratio(NEAR * best, x) for x in found["norm_test"][s]["costs"]]
         statements[f"step cost {s}: the unbiased norm test is within 25 % of the best open-loop family"] = (
             logs,
             {"best_open_loop": best, **found["norm_test"][s]},
