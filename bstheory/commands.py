@@ -160,7 +160,7 @@ def evaluate(
         "slug": slug,
         "quantity": bound.quantity,
         "value": _plain(found.value),
-        "trivial_value": _plain(found.trivial_value),
+        "trivial_value": "none known" if found.trivial_value is None else _plain(found.trivial_value),
         "vacuous": _plain(found.vacuous),
         "parts": {name: _plain(value) for name, value in found.parts.items()},
         "constants": {name: _plain(value) for name, value in constants.items()},
@@ -171,7 +171,8 @@ def evaluate(
     if json is not None:
         emit(document, json)
     if json != "-":
-        print(f"{bound.title}\n{bound.quantity} <= {document['value']}")
+        sign = {"identity": "=", "asymptotic": "~", "prediction": "~"}.get(bound.kind, "<=")
+        print(f"{bound.title}\n{bound.quantity or 'value'} {sign} {document['value']}")
         print(f"trivial bound: {document['trivial_value']}")
         if np.any(found.vacuous):
             print("the bound is vacuous here: it says no more than the trivial one")
@@ -242,8 +243,12 @@ def report(
 
 
 def _plain(value: Any) -> Any:
-    """NumPy scalar or array to plain JSON numbers."""
+    """NumPy scalar or array to plain JSON; JSON has no infinity, so what is not finite is said in words."""
     import numpy as np
 
     array = np.asarray(value)
-    return array.item() if array.ndim == 0 else array.tolist()
+    if array.ndim:
+        return [_plain(entry) for entry in array]
+    if np.issubdtype(array.dtype, np.number) and not np.isfinite(array):
+        return "undefined" if np.isnan(array) else "infinite" if array > 0 else "minus infinite"
+    return array.item()

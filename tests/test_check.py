@@ -108,6 +108,32 @@ COMPLETE = [
     *[w for s in SETTINGS for w in ("--set", s)],
 ]
 
+
+def _succeeds(words: list[str]) -> None:
+    from bstheory.cli import main
+
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
+    assert not stopped.value.code
+
+
+def test_evaluate_says_where_no_trivial_bound_is_known(capsys) -> None:
+    words = ["evaluate", "nqm_sgd", "--schedule", "4", "--tokens", "40", "--json", "-"]
+    words += [w for s in ("h=1", "c=1", "m0=1", "eta=0.1") for w in ("--set", s)]
+    _succeeds(words)
+    document = json.loads(capsys.readouterr().out)
+    assert document["trivial_value"] == "none known" and document["vacuous"] is False
+    _succeeds([w for w in words if w not in ("--json", "-")])
+    assert "trivial bound: none known" in capsys.readouterr().out
+
+
+def test_evaluate_writes_infinity_in_words(capsys) -> None:
+    words = ["evaluate", "noise_scale_estimators", "--json", "-"]
+    words += [w for s in ("B_small=1", "B_big=4", "norm_small=9", "norm_big=1") for w in ("--set", s)]
+    _succeeds(words)
+    assert json.loads(capsys.readouterr().out)["value"] == "infinite"
+
+
 PLAN = ["plan", "--from-batch-size", "512", "--seq-len", "1024"]
 
 

@@ -51,7 +51,7 @@ class Comparison:
         method: how the limits were computed, in words.
         measured: mean over seeds.
         interval: confidence limits of its expectation.
-        value: the bound. trivial_value: what needs no theorem.
+        value: the bound. trivial_value: what needs no theorem, None where nothing is known.
         ratio: measured / value.
         curves: float64 [T] each: ``tokens, steps, measured, lower, upper, bound, trivial``.
         audit: the assumptions.
@@ -186,7 +186,7 @@ def compare(bound: Bound, run: Run, *, level: float = 0.99) -> Comparison:
         measured=float(measured[-1]),
         interval=(float(lower[-1]), float(upper[-1])),
         value=float(value[-1]),
-        trivial_value=float(trivial[-1]),
+        trivial_value=float(trivial[-1]) if np.isfinite(trivial[-1]) else None,
         ratio=float(measured[-1] / value[-1]),
         curves={
             "tokens": tokens,
@@ -269,7 +269,7 @@ def _bound_at(bound: Bound, run: Run, constants: Mapping[str, Any], records: np.
     ]
     return (
         np.array([float(e.value) for e in found]),
-        np.array([float(e.trivial_value) for e in found]),
+        np.array([np.inf if e.trivial_value is None else float(e.trivial_value) for e in found]),
     )
 
 

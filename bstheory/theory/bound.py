@@ -52,7 +52,7 @@ class Evaluation:
 
     Attributes:
         value: right-hand side, in the unit of ``quantity``.
-        trivial_value: what is true without any theorem, same quantity.
+        trivial_value: what is true without any theorem, same quantity; None where nothing is known.
         parts: named pieces of the right-hand side, and derived forms (e.g. ``per_weight``).
     """
 
@@ -62,7 +62,9 @@ class Evaluation:
 
     @property
     def vacuous(self) -> Any:
-        """True where the bound says no more than the trivial one."""
+        """True where the bound says no more than the trivial one; False where none is known."""
+        if self.trivial_value is None:
+            return np.zeros(np.shape(self.value), dtype=bool)[()]
         return np.asarray(self.value) >= np.asarray(self.trivial_value)
 
 

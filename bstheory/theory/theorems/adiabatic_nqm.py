@@ -94,14 +94,14 @@ def check() -> Certificate:
 
 
 def value(constants: Constants, batch_size: np.ndarray | None) -> Evaluation:
-    """Predicted expected loss h E theta^2/2 after the schedule; trivial: infinity. ``parts`` has the path."""
+    """Predicted expected loss h E theta^2/2 after the schedule. ``parts`` has the path."""
     batches = need_schedule(SLUG, batch_size)
     eta, h, sigma, t2, m0 = (float(constants[name]) for name in ("eta", "h", "sigma", "t2", "m0"))
     M = path(batches, eta=eta, h=h, sigma=sigma, t2=t2, m0=m0)
     ratio = h**2 * M[:-1] * batches / sigma**2
     return Evaluation(
         value=0.5 * h * M[-1],
-        trivial_value=np.inf,
+        trivial_value=None,
         parts={"second_moment": M, "signal_to_noise": ratio, "noise_dominated": bool(ratio.max() < 0.1)},
     )
 

@@ -250,10 +250,10 @@ finite_factor = produced(derive, ("noise", "b", "more"), "finite_population")
 
 
 def value(constants: Constants, batch_size: np.ndarray | None) -> Evaluation:
-    """Batch of the norm test; the trivial value is infinity. Other rules in ``parts`` where their inputs
-    are given.
+    """Batch of the norm test; trivial: the whole population, where it is finite.
 
-    ``population`` 0 means unlimited: sampling with replacement.
+    Other rules in ``parts`` where their inputs are given. ``population`` 0 means unlimited: sampling with
+    replacement.
     """
     noise, norm, theta = (
         np.asarray(constants[name], dtype=float) for name in ("sigma_sq", "norm_sq", "theta")
@@ -270,7 +270,8 @@ def value(constants: Constants, batch_size: np.ndarray | None) -> Evaluation:
     }
     if np.all(n > 1):
         parts["variance_without_replacement"] = np.asarray(finite_factor(noise, b, n - 1))[()]
-    return Evaluation(value=found[()], trivial_value=np.full_like(found, np.inf)[()], parts=parts)
+    everything = np.where(n > 0, n + 0 * found, np.inf)[()] if np.any(n > 0) else None
+    return Evaluation(value=found[()], trivial_value=everything, parts=parts)
 
 
 def nonnegative(name: str, meaning: str, unit: str, default: object = None) -> Parameter:

@@ -271,7 +271,7 @@ def value(constants: Constants, batch_size: np.ndarray | None) -> Evaluation:
         ratio = np.where(norm > 0, trace / norm, np.inf)
     return Evaluation(
         value=ratio[()],
-        trivial_value=np.full_like(ratio, np.inf)[()],
+        trivial_value=None,
         parts={"norm_sq": np.asarray(norm)[()], "trace": np.asarray(trace)[()]},
     )
 

@@ -173,7 +173,7 @@ def value(constants: Constants, batch_size: np.ndarray | None) -> Evaluation:
     half = np.sqrt(max(float(half_width_squared(N, M, z, nn, nm, mm)), 0.0)) if bounded else np.inf
     return Evaluation(
         value=N / M if bounded else np.inf,
-        trivial_value=np.inf,
+        trivial_value=None,
         parts={
             "bounded": bounded,
             "low": (b - half) / a if bounded else -np.inf,

@@ -119,7 +119,7 @@ def steps_to(h: np.ndarray, c: np.ndarray, m0: float, *, eta: float, B: float, t
 
 
 def value(constants: Constants, batch_size: np.ndarray | None) -> Evaluation:
-    """Steps to the target at batch size ``B``, rate tuned on the grid 2^(j/2); trivial: infinity.
+    """Steps to the target at batch size ``B``, rate tuned on the grid 2^(j/2).
 
     Raises:
         InputError: no rate of the grid reaches the target.
@@ -140,7 +140,7 @@ def value(constants: Constants, batch_size: np.ndarray | None) -> Evaluation:
             rule="some learning rate of the grid 2^(j/2), -40 < j <= 1, must reach the target",
             do="raise the target or the batch size",
         )
-    return Evaluation(value=best, trivial_value=np.inf, parts={"learning_rate": rate, "samples": best * B})
+    return Evaluation(value=best, trivial_value=None, parts={"learning_rate": rate, "samples": best * B})
 
 
 BOUND = Bound(

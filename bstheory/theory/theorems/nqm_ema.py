@@ -214,7 +214,7 @@ def value(constants: Constants, batch_size: np.ndarray | None) -> Evaluation:
         parts["stationary_sgd"] = stationary_average(
             eta, given["c"], batches[-1], h, room, 1 - gamma, gamma, a, 1 - gamma * a
         )
-    return Evaluation(value=losses[-1], trivial_value=np.inf, parts=parts)
+    return Evaluation(value=losses[-1], trivial_value=None, parts=parts)
 
 
 BOUND = Bound(

@@ -283,7 +283,7 @@ def value(constants: Constants, batch_size: np.ndarray | None) -> Evaluation:
     safe = np.where((room > 0) & (omega > 0), room, np.nan)
     return Evaluation(
         value=losses[-1],
-        trivial_value=np.inf,
+        trivial_value=None,
         parts={
             "moments": moments,
             "loss_path": losses,

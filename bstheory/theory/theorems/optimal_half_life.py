@@ -105,7 +105,7 @@ least_error = {
 def value(constants: Constants, batch_size: np.ndarray | None) -> Evaluation:
     """Best half-life for the regime that ``noise_scale`` says: B below it noise, above it signal dominates.
 
-    The trivial value is infinity: without noise the shortest half-life is best, without drift the longest.
+    No trivial value: without noise the shortest half-life is best, without drift the longest.
     """
     rho, B, scale = (np.asarray(constants[name], dtype=float) for name in ("rho", "B", "noise_scale"))
     if constants["walk"] not in (0, 1, False, True):
@@ -121,7 +121,7 @@ def value(constants: Constants, batch_size: np.ndarray | None) -> Evaluation:
     found = np.log(2.0) / rate
     return Evaluation(
         value=found[()],
-        trivial_value=np.full_like(found, np.inf)[()],
+        trivial_value=None,
         parts={"decay_rate": rate[()], "squared_error": np.asarray(error)[()], "noise_dominated": noise[()]},
     )
 

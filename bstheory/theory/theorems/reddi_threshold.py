@@ -130,6 +130,7 @@ def numeric_threshold(C: float) -> float:
 
 def value(constants: Constants, batch_size: np.ndarray | None) -> Evaluation:
     """Threshold of beta2 for the periodic stream; with delta > 0 also the stochastic threshold half-life.
+    Trivial: 1, a decay is below 1.
 
     The half-life, in samples, is at batch B = ``B`` with a momentum half-life ``t1`` (0: none).
     """
@@ -150,7 +151,7 @@ def value(constants: Constants, batch_size: np.ndarray | None) -> Evaluation:
         parts["stochastic_half_life"] = threshold_half_life(
             *law, batch_size=int(B), t1=t1, low=B / 20, high=high
         )
-    return Evaluation(value=found, trivial_value=float("inf"), parts=parts)
+    return Evaluation(value=found, trivial_value=1.0, parts=parts)
 
 
 BOUND = Bound(

@@ -104,13 +104,13 @@ right_hand_side = produced(derive, ("eta", "sd", "k2", "h", "k1"), "balance")
 
 
 def value(constants: Constants, batch_size: np.ndarray | None) -> Evaluation:
-    """Leading-order E theta^2; trivial: infinity. Parts: ``k1``, ``k2``, the square-root rule alone."""
+    """Leading-order E theta^2. Parts: ``k1``, ``k2``, the square-root rule alone."""
     eta, h, sigma, B, t2 = (float(constants[name]) for name in ("eta", "h", "sigma", "B", "t2"))
     k1, k2 = response(2.0 ** (-B / t2))
     sd = sigma / np.sqrt(B)
     return Evaluation(
         value=float(right_hand_side(eta, sd, k2, h, k1)),
-        trivial_value=np.inf,
+        trivial_value=None,
         parts={"k1": k1, "k2": k2, "square_root_rule": eta * sd / (2 * h)},
     )
 

@@ -263,7 +263,8 @@ growth_side = produced(lambda: one_step("growth"), ("s", "signal", "y"))
 def value(constants: Constants, batch_size: np.ndarray | None) -> Evaluation:
     """Bound s sum G^2/past of sum E g^2/past, and in ``parts`` the batch at which the test passes.
 
-    ``sigma`` is the deviation of one sample per coordinate. Trivial: infinity, no test no bound.
+    ``sigma`` is the deviation of one sample per coordinate. Trivial: what a batch of one sample
+    gives without any test.
     """
     G, sigma, v = (np.atleast_1d(np.asarray(constants[name], dtype=float)) for name in ("G", "sigma", "v"))
     eta, beta2 = float(constants["eta"]), float(constants["beta2"])
@@ -278,7 +279,7 @@ def value(constants: Constants, batch_size: np.ndarray | None) -> Evaluation:
         coordinates = np.where(sigma > 0, sigma**2 / (eta**2 * G**2), 0.0)
     return Evaluation(
         value=float(growth_side(1 + eta**2, signal, np.sqrt(beta2))),
-        trivial_value=np.inf,
+        trivial_value=float((signal + noise) / np.sqrt(beta2)),
         parts={
             "signal": float(signal),
             "batch": float(noise / (eta**2 * signal)),
