@@ -236,7 +236,7 @@ def test_condition_c_admits_a_largest_batch_and_the_free_form_admits_the_publish
 )
 def test_constants_outside_the_hypotheses_are_named(module, change, schedule, message) -> None:
     with pytest.raises(bst.InputError, match=message):
-        module.fixed.BOUND.evaluate(constants=SHARED | change, schedule=schedule)
+        module.BOUND.evaluate(constants=SHARED | change, schedule=schedule)
 
 
 @pytest.mark.parametrize("steps", [10, 200, 300])
