@@ -17,12 +17,13 @@ from bstheory.models.configs import model_config
 from bstheory.problems.corpus import Corpus
 from bstheory.problems.tiny_lm import row_count
 from bstheory.schedules.rules import Rule
-from bstheory.schedules.statistics import Statistics
+from bstheory.schedules.statistics import Statistics, from_groups
 from bstheory.training.rows import permuted_rows
 from bstheory.training.stacked import (
     Recipe,
     StackedGPT,
     StackedOptimizer,
+    _gradient,
     _rows,
     evaluate,
     learning_rate_factor,
@@ -56,12 +57,15 @@ def train_adaptive(
     rows: int,
     groups: int,
     model: str = "tiny_study",
+    every_statistic: bool = False,
 ) -> AdaptiveOutcome:
     """Train on ``rows`` rows; the last batch uses what is left, rounded down to a multiple of ``groups``.
 
     Args:
         recipe: optimizer, rate and seed; its ``batch_sizes`` only give the reference batch of ``lr_power``.
         rule: proposes the next batch; batch sizes are multiples of ``groups``.
+        every_statistic: form the group gradients themselves, for rules that need more than two scalars. The
+            first step then teaches the rule nothing, because Adam's v is still zero.
     """
     config = model_config(model)
     # The same model J times: each copy sees its own group, all copies get the mean gradient.
@@ -87,6 +91,7 @@ def train_adaptive(
                 validation_loss=math.inf,
             )
         losses.sum().backward()
+        full = _group_statistics(stack, optimizer, size, groups) if every_statistic and step else None
         norm = mean_norm = 0.0
         for p in stack.parameters.values():
             mean = p.grad.double().mean(dim=0)
@@ -104,7 +109,10 @@ def train_adaptive(
         rate = torch.full((groups,), recipe.learning_rate * factor, dtype=torch.float64)
         optimizer.step(size, rate)
         if size == rule.value(state):  # a last, cut batch teaches the rule nothing
-            state = rule.update(state, statistics)
+            if not every_statistic:
+                state = rule.update(state, statistics)
+            elif full is not None:
+                state = rule.update(state, full)
         sizes.append(size)
         before += size
         step += 1
@@ -115,6 +123,16 @@ def train_adaptive(
         eta_effective=tuple(tolerances),
         validation_loss=loss if math.isfinite(loss) else math.inf,
     )
+
+
+def _group_statistics(stack: StackedGPT, optimizer: StackedOptimizer, size: int, groups: int) -> Statistics:
+    """Everything from the group gradients, weighted by Adam's corrected second moments."""
+    rows = torch.cat([_gradient(p).reshape(groups, -1) for p in stack.parameters.values()], dim=1)
+    correct = float(-torch.expm1(optimizer.log_beta2[0]))
+    v = torch.cat([state["v"][0].reshape(-1) for state in optimizer.state.values()])
+    # A coordinate that has had no gradient yet carries no signal either: it must not divide by zero.
+    moments = v.double().numpy() / correct + 1e-16
+    return from_groups(rows.double().numpy(), batch_size=size, second_moment=moments)
 
 
 def describe(outcome: AdaptiveOutcome) -> dict[str, Any]:

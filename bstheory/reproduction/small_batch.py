@@ -6,7 +6,7 @@ grids and seeds for every arm, one validation set, rows i.i.d. unless a claim is
 
 from __future__ import annotations
 
-from bstheory.reproduction import finetuning
+from bstheory.reproduction import finetuning, weight_decay
 from bstheory.reproduction.arms import ANCHOR_BATCH_SIZE, BATCH_SIZES
 from bstheory.reproduction.claim import Claim
 from bstheory.reproduction.judging import GRID, LARGE, NO_TRAINING, SMALL, arm_grid, at, larger, means
@@ -215,5 +215,19 @@ CLAIMS = (
         limits="rows of 32 bytes: neighbours are parts of one paragraph, closer than in the paper",
         recipes=contiguous_recipes,
         judge=judge_contiguous,
+    ),
+    Claim(
+        name="weight-decay",
+        title="open: the timescale of weight decay",
+        stated="weight decay 0.1 appears at B = 512 and in Fig. 5 only; how it should change with B is left open",
+        predicted="the equilibrium between decay and updates is set by the decay per token, (1 - eta lambda)^(1/B) "
+        "(`scaling_rule_relations`): kept by lambda as sqrt(B) with rates as sqrt(B), so the effect of a decay is then "
+        "the same at both batch sizes",
+        protocol="Adam at the centre rate, batch sizes 1 and 64, three decays at the anchor (0.3, 1, 3), four seeds; "
+        "distance between the two batch sizes of the loss above that without decay, averaged over the decays; paired "
+        "Student test",
+        limits="98k tokens, peak rates only enter the rule, one epoch",
+        recipes=weight_decay.recipes,
+        judge=weight_decay.judge,
     ),
 )

@@ -129,3 +129,19 @@ def test_every_step_of_a_closed_loop_is_recovered_from_the_records() -> None:
 def test_every_claim_states_predicts_and_limits(claim: Claim) -> None:
     assert claim.stated and claim.predicted and claim.protocol and claim.limits
     assert all(isinstance(r, Recipe) for r in claim.recipes())
+
+
+def test_open_loop_paths_average_to_the_exact_cost() -> None:
+    """With all paths in one block, Monte-Carlo and recursion cost the same to sampling error."""
+    setting = {"size": 64, "learning_rate": 0.8}
+    curves = quadratic.open_loop_paths(setting, "constant")
+    assert len(curves) == quadratic.SEEDS and curves[0][-1, 0] == quadratic.CAP
+    exact = next(e for e in quadratic.to_target("constant", 64) if e and e["learning_rate"] == 0.8)
+    for step_cost in quadratic.STEP_COSTS:
+        assert quadratic.block_cost(curves, step_cost) == pytest.approx(
+            quadratic.cost(exact, step_cost), rel=0.08
+        )
+    decayed = quadratic.open_loop_paths({"size": 16, "learning_rate": 0.4}, "constant, cosine rate")
+    assert np.mean([c[-1, 2] for c in decayed]) < np.mean(
+        [c[-1, 2] for c in quadratic.open_loop_paths({"size": 16, "learning_rate": 0.4}, "constant")]
+    )
