@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import fractions
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import bstheory as bst
-from bstheory.checking.mutations import mutants
+from bstheory.checking.mutations import Damage, damages_of
 from bstheory.checking.recheck import recheck_document
 
 
@@ -52,24 +53,26 @@ def survivors(document: dict[str, Any], *, count: int, seed: int = 0) -> list[st
     found = []
     for name, part in parts.items():
         every = list(damaged(part))
-        for what, mutant in rng.sample(every, min(-(-count // len(parts)), len(every))):
+        for damage in rng.sample(every, min(-(-count // len(parts)), len(every))):
+            what, mutant = damage()
             if recheck_document(mutant).valid:
                 found.append(f"{name}: {what}")
     return found
 
 
-def damaged(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """All single damages: of a derivation, of every part, of every bound in an enclosure."""
-    kind = document.get("kind", "derivation")
-    if kind == "parts":
-        for name, part in document["parts"].items():
-            for what, mutant in damaged(part):
-                yield f"{name}: {what}", mutant
-    elif kind == "enclosure":
-        yield from damaged_enclosure(document)
+def damaged(document: dict[str, Any]) -> Iterator[Callable[[], tuple[str, dict[str, Any]]]]:
+    """All single damages of a derivation, or of every bound in an enclosure, each made when called."""
+
+    def made(damage: Damage) -> tuple[str, dict[str, Any]]:
+        mutant = damage.to(document)
+        return f"{mutant.where}: {mutant.change}", mutant.document
+
+    if document.get("kind", "derivation") == "enclosure":
+        for pair in damaged_enclosure(document):
+            yield partial(tuple, pair)
     else:
-        for mutant in mutants(document):
-            yield f"{mutant.where}: {mutant.change}", mutant.document
+        for damage in damages_of(document):
+            yield partial(made, damage)
 
 
 def damaged_enclosure(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

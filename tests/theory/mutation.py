@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from bstheory.checking import recheck_document
-from bstheory.checking.mutations import _edits
+from bstheory.checking.mutations import edits
 
 
 def damaged(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -75,5 +75,6 @@ def few_damaged(document: dict[str, Any], *, count: int, seed: int) -> Iterator[
         if place[0] is step and step["kind"] == "combine" and step["uses"] and rng.random() < 0.5:
             place = (rng.choice(step["uses"]), 1)
         holder, key = place
-        holder[key], change = rng.choice(list(_edits(holder[key])))
-        yield f"{step['name']}: {change}", clone
+        edit = rng.choice(list(edits(holder[key])))
+        holder[key] = edit.apply()
+        yield f"{step['name']}: {edit.describe()}", clone
