@@ -161,14 +161,14 @@ def test_theorem_b_is_the_master_form_at_its_constants() -> None:
 def test_one_batch_size_gives_back_the_constant_form() -> None:
     h = -math.log(2) / math.log(0.99)
     plain = fixed.BOUND.evaluate(constants=SHARED | {"beta2": 0.99, "K": 8})
-    joint = joined.fixed.BOUND.evaluate(constants=SHARED | {"h": h}, schedule=[1] * 8)
+    joint = joined.BOUND.evaluate(constants=SHARED | {"h": h}, schedule=[1] * 8)
     assert joint.parts["switching"] == 0
     assert joint.value == pytest.approx(plain.value, rel=1e-9)
 
 
 def test_the_net_of_the_joint_form_is_the_stated_formula() -> None:
     h, batches = 1000.0, [1, 2, 2, 3]
-    found = joined.fixed.BOUND.evaluate(constants=SHARED | {"h": h}, schedule=batches)
+    found = joined.BOUND.evaluate(constants=SHARED | {"h": h}, schedule=batches)
     ys = [2 ** (-b / (2 * h)) for b in batches]
     alpha, beta1, L, s, theta = 1e-4, 0.9, 1.0, 1.25, 0.25
     f, bar, low = 1 - beta1, beta1 / min(ys), beta1 / max(ys)
