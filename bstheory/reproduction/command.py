@@ -101,7 +101,13 @@ def page(result: Mapping[str, Any]) -> str:
         "|-|-|-|",
     ]
     for finding in result["findings"]:
-        lines.append(f"| {finding['statement']} | {finding['verdict']} | {_shown(finding['numbers'])} |")
+        shown = _shown(finding["numbers"])
+        detectable = (finding["numbers"].get("difference") or {}).get("detectable_with_power_0.8")
+        if finding["verdict"] == "undecided" and detectable is not None:
+            shown += f"; detectable: {_number(detectable)}"
+        lines.append(f"| {finding['statement']} | {finding['verdict']} | {shown} |")
+    if any("detectable:" in line for line in lines):
+        lines += ["", "*Detectable*: the difference that one test at 5 % would find with power 0.8."]
     lines += ["", f"**Limits.** {result['limits']}", "", "All numbers: `results.json`.", ""]
     return "\n".join(lines)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,20 @@ class Difference:
         """Two-sided Student interval."""
         return self.mean - self.half_width, self.mean + self.half_width
 
-    def to_json(self) -> dict[str, float | int | list[float]]:
+    def detectable(self, *, alpha: float = 0.05, power: float = 0.8) -> float | None:
+        """Smallest mean difference that a one-sided test at alpha would find with this power, here.
+
+        (t_{1-alpha} + t_power) times the standard error, n - 1 degrees of freedom: the usual approximation of
+        the noncentral law. None without a finite standard error.
+        """
+        from scipy import stats
+
+        if not (math.isfinite(self.mean) and self.half_width > 0):
+            return None
+        error = self.half_width / stats.t.ppf((1 + self.level) / 2, self.n - 1)
+        return float((stats.t.ppf(1 - alpha, self.n - 1) + stats.t.ppf(power, self.n - 1)) * error)
+
+    def to_json(self) -> dict[str, Any]:
         """Plain JSON."""
         return {
             "mean": self.mean,
@@ -41,6 +55,7 @@ class Difference:
             "p_above": self.p_above,
             "n": self.n,
             "level": self.level,
+            "detectable_with_power_0.8": self.detectable(),
         }
 
 

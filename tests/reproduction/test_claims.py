@@ -226,3 +226,27 @@ def test_the_same_seeds_give_the_same_table(tmp_path: Path) -> None:
     assert documents[0] == documents[1]
     again = [small_batch.judge_c12({}), adaptive_batch.judge_scaling({})]
     assert again == [small_batch.judge_c12({}), adaptive_batch.judge_scaling({})]
+
+
+def test_the_detectable_difference_is_found_with_about_its_power() -> None:
+    rng = np.random.default_rng(3)
+    found = difference(rng.standard_normal(30))
+    shift = found.detectable()
+    assert shift is not None
+    scale = found.half_width / 2.0452 * math.sqrt(30)  # Student quantile at 29 degrees of freedom
+    hits = [
+        superiority(difference(shift + scale * rng.standard_normal(30))) is Verdict.CONSISTENT
+        for _ in range(400)
+    ]
+    assert 0.73 < np.mean(hits) < 0.87  # 0.8 to three standard errors and a half of 400 trials
+    assert difference([math.inf] * 4).detectable() is None
+    wide = command.page(
+        command.document(
+            "small-batch",
+            small_batch.CLAIMS[0],
+            [Finding(statement="s", verdict=Verdict.UNDECIDED, numbers={"difference": found.to_json()})],
+            0,
+            0.0,
+        )
+    )
+    assert "detectable: " in wide and "*Detectable*" in wide
