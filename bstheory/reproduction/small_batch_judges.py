@@ -9,6 +9,7 @@ import numpy as np
 from bstheory.reproduction.arms import (
     ANCHOR_BATCH_SIZE,
     BATCH_SIZES,
+    FACTORS,
     HALF_LIFE,
     SEEDS,
     centre,
@@ -143,6 +144,30 @@ def judge_c5(o: Outcomes) -> list[Finding]:
                 gain[4] - gain[ANCHOR_BATCH_SIZE],
                 {"gain": table},
             ),
+        }
+    )
+
+
+# C5 again: what four seeds left undecided, on twelve fresh ones.
+
+FRESH_SEEDS = tuple(range(4, 16))
+FRESH_FACTORS = FACTORS[1:-1]
+
+
+def c5_fresh_recipes() -> list[Recipe]:
+    return [
+        r for n in ("adam", "adam_fixed") for r in grid(n, SMALL, factors=FRESH_FACTORS, seeds=FRESH_SEEDS)
+    ]
+
+
+def judge_c5_fresh(o: Outcomes) -> list[Finding]:
+    arms = {n: at(o, n, SMALL, factors=FRESH_FACTORS, seeds=FRESH_SEEDS) for n in ("adam", "adam_fixed")}
+    return larger(
+        {
+            f"at batch size {SMALL} the fixed half-life beats beta2 = 0.95, on twelve fresh seeds": (
+                arms["adam_fixed"].losses - arms["adam"].losses,
+                means(half_life=arms["adam"], fixed=arms["adam_fixed"]),
+            )
         }
     )
 
