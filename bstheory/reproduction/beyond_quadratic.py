@@ -2,9 +2,9 @@
 
 A step of batch b costs b + step_cost (in samples). Open-loop schedules are run by the exact recursion of the
 second moments, so their numbers carry no sampling error; closed-loop rules are the rules of training, run by
-Monte-Carlo (``simulation.simulate_rule``) and compared with Monte-Carlo runs of the tuned schedules. Every
-family gets the same search: seven learning rates and four shapes. ``optimal_batch_schedule`` is what theory
-prefers when it knows the problem.
+Monte-Carlo (``simulation.simulate_rule``), and the batch sizes that they chose are judged by the same
+recursion. Every family gets the same search: seven learning rates and four shapes.
+``optimal_batch_schedule`` is what theory prefers when it knows the problem.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,7 @@ STARTS = (1, 4, 16, 64)  # of the growing schedules, which end 16 times larger
 GROWTH = 16
 WORKERS = 4
 TUNING_SEEDS = (1000, 1001)
-SEEDS, BLOCK = 24, 4  # evaluation: blocks of paths, one mean curve and one cost a block
+SEEDS = 24  # paths of the evaluation
 NEAR = 1.25  # what counts as close to the best open-loop schedule
 
 
@@ -106,24 +106,30 @@ RULES: dict[str, tuple[dict[str, Any], ...]] = {
 }
 
 
-def to_target(family: str, size: int) -> list[dict[str, float] | None]:
+def first_passage(
+    batches: Iterable[int], rates: np.ndarray, factor: Schedule | None = None
+) -> list[dict[str, float] | None]:
     """For each rate: tokens and steps when the exact expected loss first meets the target, or None."""
-    batches, factor = open_loop(family, size)
     h, c = problem().params["curvature"], problem().params["noise"] ** 2
-    rates = np.array(RATES)
-    moments = np.ones((len(RATES), DIMENSION))
-    found: list[dict[str, float] | None] = [None] * len(RATES)
-    consumed = step = 0
-    for batch, count in runs(batches, num_tokens=CAP, last="partial"):
-        for _ in range(count):
-            eta = (rates if factor is None else rates * float(factor.value(float(consumed))))[:, None]
-            moments = (1.0 - eta * h) ** 2 * moments + eta**2 * c / batch
-            consumed, step = consumed + batch, step + 1
-            for i in np.flatnonzero(moments @ h / 2 <= TARGET):
-                found[i] = found[i] or {"tokens": consumed, "steps": step, "learning_rate": RATES[i]}
+    moments = np.ones((len(rates), DIMENSION))
+    found: list[dict[str, float] | None] = [None] * len(rates)
+    consumed = 0
+    for step, batch in enumerate(batches, start=1):
+        eta = (rates if factor is None else rates * float(factor.value(float(consumed))))[:, None]
+        moments = (1.0 - eta * h) ** 2 * moments + eta**2 * c / batch
+        consumed += batch
+        for i in np.flatnonzero(moments @ h / 2 <= TARGET):
+            found[i] = found[i] or {"tokens": consumed, "steps": step, "learning_rate": float(rates[i])}
         if all(found):
             break
     return found
+
+
+def to_target(family: str, size: int) -> list[dict[str, float] | None]:
+    """:func:`first_passage` of an open-loop schedule at every rate of the search."""
+    schedule, factor = open_loop(family, size)
+    every = (batch for batch, count in runs(schedule, num_tokens=CAP, last="partial") for _ in range(count))
+    return first_passage(every, np.array(RATES), factor)
 
 
 def cost(entry: Mapping[str, float], step_cost: float) -> float:
@@ -145,8 +151,10 @@ def best_open_loop() -> dict[str, dict[int, dict[str, float]]]:
     return table
 
 
-def paths(name: str, shape: Mapping[str, Any], rate: float, seeds: tuple[int, ...]) -> list[np.ndarray]:
-    """Per seed the rows (tokens, steps, loss) after every step, [K, 3]."""
+def chosen_batches(
+    name: str, shape: Mapping[str, Any], rate: float, seeds: Iterable[int]
+) -> list[np.ndarray]:
+    """The batch sizes that a rule chooses along each path, [K]."""
     from bstheory.simulation import SGD, simulate_rule
 
     fields = {"initial": 16, "maximum": 4096, "multiple": WORKERS, **shape}
@@ -156,79 +164,49 @@ def paths(name: str, shape: Mapping[str, Any], rate: float, seeds: tuple[int, ..
         rule=Rule(name=name, **fields),
         groups=WORKERS,
         tokens=CAP,
-        seeds=seeds,
+        seeds=tuple(seeds),
         records=CAP // WORKERS,  # every step ends on a record, so the records hold every step
     )
     assert run.tokens is not None
-    curves = []
-    for steps, loss in zip(run.series["step"], run.series["loss"], strict=True):
-        last = np.append(np.flatnonzero(np.diff(steps)), len(steps) - 1)  # last record of every step
-        kept = last[np.isfinite(loss[last])]
-        curves.append(np.stack([run.tokens[kept], steps[kept], loss[kept]], axis=1))
-    return curves
+    found = []
+    for steps in run.series["step"]:
+        known = steps[np.isfinite(steps)]
+        last = np.append(np.flatnonzero(np.diff(known)), len(known) - 1)  # last record of every step
+        found.append(np.diff(run.tokens[last]))
+    return found
 
 
-def open_loop_paths(setting: Mapping[str, float], family: str) -> list[np.ndarray]:
-    """The same rows for an open-loop setting, so that rules are compared with Monte-Carlo, not with exact.
+def replayed_cost(batches: np.ndarray, rate: float, step_cost: float) -> float:
+    """Cost to target of these batch sizes by the exact recursion; infinite if it is never met.
 
-    The mean of a few paths meets a target somewhat earlier than the expectation does; the reference must
-    carry the same bias.
+    A path's own loss would meet the target early by fluctuation, the more so the larger the rate; the replay
+    judges the schedule that the rule found, with the same ruler as the open-loop ones.
     """
-    from bstheory.simulation import SGD, monte_carlo
-
-    batches, factor = open_loop(family, int(setting["size"]))
-    B = batches.batch_sizes(num_tokens=CAP, last="partial")
-    consumed = np.concatenate([[0], np.cumsum(B)])
-    along = {} if factor is None else {"learning_rate": setting["learning_rate"] * factor(consumed[:-1])}
-    found = monte_carlo(
-        problem(),
-        [SGD(learning_rate=setting["learning_rate"])],
-        [B],
-        seeds=range(SEEDS),
-        record_steps=np.arange(len(B) + 1),
-        sums=False,
-        along=[along],
-    )
-    steps = np.arange(len(B) + 1)
-    return [np.stack([consumed, steps, loss], axis=1).astype(float) for loss in found.series["loss"][0]]
-
-
-def blocks(curves: list[np.ndarray], step_cost: float) -> list[float]:
-    """One cost a block of paths."""
-    return [block_cost(curves[k : k + BLOCK], step_cost) for k in range(0, SEEDS, BLOCK)]
-
-
-def block_cost(curves: list[np.ndarray], step_cost: float) -> float:
-    """Cost at which the mean loss of the paths, all at equal cost, first meets the target; inf if never."""
-    costs = [c[:, 0] + step_cost * c[:, 1] for c in curves]
-    grid = np.unique(np.concatenate(costs))
-    grid = grid[grid <= min(k[-1] for k in costs)]
-    mean = np.mean(
-        [c[np.searchsorted(k, grid, side="right") - 1, 2] for c, k in zip(curves, costs, strict=True)], axis=0
-    )
-    reached = np.flatnonzero(mean <= TARGET)
-    return float(grid[reached[0]]) if reached.size else math.inf
+    (found,) = first_passage(batches.tolist(), np.array([rate]))
+    return math.inf if found is None else cost(found, step_cost)
 
 
 @functools.cache
 def rule_costs(name: str) -> dict[int, dict[str, Any]]:
-    """Step cost -> tuned setting (two seeds) and the costs of fresh blocks of paths."""
+    """Step cost -> the setting tuned on two seeds and its cost on every fresh path."""
     tried: dict[tuple[int, float], list[np.ndarray]] = {}
     for (i, shape), rate in itertools.product(enumerate(RULES[name]), RATES):
         try:
-            tried[i, rate] = paths(name, shape, rate, TUNING_SEEDS)
+            tried[i, rate] = chosen_batches(name, shape, rate, TUNING_SEEDS)
         except InputError:  # a rule without a defined answer at these settings has not reached the target
             continue
     table, fresh = {}, {}
     for s in STEP_COSTS:
-        i, rate = min(tried, key=lambda key: block_cost(tried[key], s))
+        i, rate = min(
+            tried, key=lambda key: float(np.mean([replayed_cost(b, key[1], s) for b in tried[key]]))
+        )
         if (i, rate) not in fresh:
-            fresh[i, rate] = paths(name, RULES[name][i], rate, tuple(range(SEEDS)))
+            fresh[i, rate] = chosen_batches(name, RULES[name][i], rate, range(SEEDS))
         table[s] = {
             "shape": RULES[name][i],
             "learning_rate": rate,
             "on_edge": rate in (RATES[0], RATES[-1]) or i in (0, len(RULES[name]) - 1),
-            "costs": blocks(fresh[i, rate], s),
+            "costs": [replayed_cost(b, rate, s) for b in fresh[i, rate]],
         }
     return table
 
@@ -325,12 +303,12 @@ def judge_rules(_: Outcomes) -> list[Finding]:
     statements: dict[str, tuple[list[float], dict[str, Any]]] = {}
     for s in STEP_COSTS:
         best = min((name for name, row in table.items() if row), key=lambda name: table[name][s]["cost"])
-        constant, ahead = (blocks(open_loop_paths(table[name][s], name), s) for name in ("constant", best))
+        constant, ahead = table["constant"][s]["cost"], table[best][s]["cost"]
         for name in RULES:
-            logs = [log_ratio(a, x) for a, x in zip(constant, found[name][s]["costs"], strict=True)]
             text = f"step cost {s}: {name} is cheaper than the tuned constant batch"
+            logs = [log_ratio(constant, x) for x in found[name][s]["costs"]]
             statements[text] = (logs, {**found[name][s], "constant": constant})
-        logs = [log_ratio(NEAR * a, x) for a, x in zip(ahead, found["norm_test"][s]["costs"], strict=True)]
+        logs = [log_ratio(NEAR * ahead, x) for x in found["norm_test"][s]["costs"]]
         statements[f"step cost {s}: the unbiased norm test is within 25 % of the best open-loop family"] = (
             logs,
             {"best_open_loop": ahead, "family": best, **found["norm_test"][s]},

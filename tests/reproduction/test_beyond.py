@@ -108,40 +108,20 @@ def test_growing_families_end_sixteen_times_larger() -> None:
         assert schedule(0) == 4 and schedule(quadratic.CAP) == 64, family
 
 
-def test_block_cost_is_where_the_mean_curve_meets_the_target() -> None:
-    one = np.array([[0, 0, 1.0], [10, 1, 0.5], [20, 2, 0.02]])
-    two = np.array([[0, 0, 1.0], [4, 1, 0.04], [8, 2, 0.04], [30, 3, 0.04]])
-    assert quadratic.block_cost([one, two], 0) == 20  # (0.02 + 0.04) / 2
-    assert quadratic.block_cost([one, one], 100) == 220  # two steps of 100
-    assert math.isinf(quadratic.block_cost([two, two], 0))
-
-
-def test_every_step_of_a_closed_loop_is_recovered_from_the_records() -> None:
-    (curve,) = quadratic.paths("published", {"tolerance": 0.2}, 0.4, (5,))
-    assert curve[0, 0] == 0 and curve[-1, 0] == quadratic.CAP
-    np.testing.assert_array_equal(np.diff(curve[:, 1]), 1)
-    sizes = np.diff(curve[:, 0])
-    assert sizes[0] == 16 and (sizes % quadratic.WORKERS == 0).all()
-    assert (np.diff(sizes[:-1]) >= 0).all()  # the printed rule never shrinks
+def test_the_batches_of_a_closed_loop_are_recovered_and_replayed() -> None:
+    (sizes,) = quadratic.chosen_batches("published", {"tolerance": 0.2}, 0.4, (5,))
+    assert sizes.sum() == quadratic.CAP and sizes[0] == 16 and (sizes % quadratic.WORKERS == 0).all()
+    assert (np.diff(sizes[:-1]) >= 0).all() and sizes.max() > 16  # the printed rule never shrinks
+    # A constant "rule" is the constant schedule.
+    (still,) = quadratic.chosen_batches("published", {"initial": 64, "maximum": 64}, 0.8, (5,))
+    exact = next(e for e in quadratic.to_target("constant", 64) if e and e["learning_rate"] == 0.8)
+    for step_cost in quadratic.STEP_COSTS:
+        assert quadratic.replayed_cost(still, 0.8, step_cost) == quadratic.cost(exact, step_cost)
+    # A stationary level above the target is never met, however lucky the path.
+    assert math.isinf(quadratic.replayed_cost(np.full(750, 16), 0.8, 0))
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda c: c.name)
 def test_every_claim_states_predicts_and_limits(claim: Claim) -> None:
     assert claim.stated and claim.predicted and claim.protocol and claim.limits
     assert all(isinstance(r, Recipe) for r in claim.recipes())
-
-
-def test_open_loop_paths_average_to_the_exact_cost() -> None:
-    """With all paths in one block, Monte-Carlo and recursion cost the same to sampling error."""
-    setting = {"size": 64, "learning_rate": 0.8}
-    curves = quadratic.open_loop_paths(setting, "constant")
-    assert len(curves) == quadratic.SEEDS and curves[0][-1, 0] == quadratic.CAP
-    exact = next(e for e in quadratic.to_target("constant", 64) if e and e["learning_rate"] == 0.8)
-    for step_cost in quadratic.STEP_COSTS:
-        assert quadratic.block_cost(curves, step_cost) == pytest.approx(
-            quadratic.cost(exact, step_cost), rel=0.08
-        )
-    decayed = quadratic.open_loop_paths({"size": 16, "learning_rate": 0.4}, "constant, cosine rate")
-    assert np.mean([c[-1, 2] for c in decayed]) < np.mean(
-        [c[-1, 2] for c in quadratic.open_loop_paths({"size": 16, "learning_rate": 0.4}, "constant")]
-    )
