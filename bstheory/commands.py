@@ -101,6 +101,8 @@ def recheck(file: Annotated[Path, Positional, arg(metavar="FILE")], *, json: Jso
     if json != "-":
         print(f"{verdict.word}: {verdict.value}")
         print(f"{report.steps} steps, claim {report.claim_hash[:16]}")
+        if report.method:
+            print(f"method: {report.method}")
         if report.reason:
             print(f"reason: {report.reason}")
         if report.rests_on:

@@ -66,6 +66,11 @@ TRUSTED: dict[str, TrustedFact] = {
         "linearity of expectation; tower property",
     ),
     "exchange": TrustedFact("finite sums and expectations of finite sums may be exchanged", "finite sums"),
+    "relabel": TrustedFact(
+        "the symbols of step n and of step j are one sequence under two names: a symbol is at n what its "
+        "counterpart is at j",
+        "reading of the symbols; renaming of a summation index",
+    ),
     "telescope": TrustedFact("sum_k (a_k - a_{k-1}) = a_K - a_0", "finite sums"),
     "at_end": TrustedFact("what holds for the state at every step holds for the final state", "induction"),
     "induction": TrustedFact("induction on the step count", "natural numbers"),

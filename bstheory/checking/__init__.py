@@ -8,17 +8,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from bstheory.checking.recheck import Report, recheck_document
+from bstheory.checking.recheck import METHODS, Report, recheck_document
 from bstheory.errors import input_error
 from bstheory.files import read_json
 from bstheory.verdict import Certificate, Verdict
 
 __all__ = ["Report", "check", "recheck", "recheck_document"]
-
-METHODS = {
-    "proved": "exact identities with decided signs",
-    "enclosed": "rigorous interval arithmetic, with exact identities where there are any",
-}
 
 
 def check(bound: Any) -> Certificate:
@@ -43,7 +38,7 @@ def check(bound: Any) -> Certificate:
             slug=bound.slug,
             claim_hash="",
             verdict=Verdict.INVALID,
-            method="exact identities with decided signs",
+            method=METHODS["proved"],
             evidence={},
             reason=str(error),
             seconds=time.perf_counter() - started,
@@ -60,7 +55,7 @@ def certify(document: Mapping[str, Any], *, seconds_before: float = 0.0) -> Cert
         slug=document["slug"],
         claim_hash=report.claim_hash,
         verdict=Verdict.from_word(report.establishes) if report.valid else Verdict.INVALID,
-        method=f"{METHODS[report.establishes]}, {report.steps} steps",
+        method=report.method,
         evidence=document,
         rests_on=report.rests_on,
         reason=report.reason,

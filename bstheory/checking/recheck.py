@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from bstheory.checking.formal import method
 from bstheory.checking.rational import (
     ExpressionError,
     Field,
@@ -33,6 +34,10 @@ from bstheory.trusted import TRUSTED
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 LIMITS = (ArithmeticError, RecursionError, MemoryError)
+METHODS = {
+    "proved": "exact identities with decided signs",
+    "enclosed": "rigorous interval arithmetic, with exact identities where there are any",
+}
 INDICES = {"coordinate", "step", "draw", "later"}
 
 
@@ -47,6 +52,7 @@ class Report:
         steps: number of steps checked.
         claim_hash: hash recomputed from the content.
         establishes: ``"proved"`` or ``"enclosed"``, the weakest kind among the parts.
+        method: how, in words, with the Coq theorems that prove the same claims; see ``checking.formal``.
     """
 
     valid: bool
@@ -55,11 +61,13 @@ class Report:
     steps: int
     claim_hash: str
     establishes: str = "proved"
+    method: str = ""
 
 
 def claim_hash(document: Mapping[str, Any]) -> str:
-    """Sha256 of the canonical JSON of what is claimed and how: symbols, chains, steps, claim."""
-    keys = ("format", "kind", "slug", "symbols", "chains", "steps", "claim", "claims", "parts")
+    """Sha256 of the canonical JSON of what is claimed and how: title, hypotheses, symbols, steps, claim."""
+    keys = ("format", "kind", "slug", "title", "assumptions")
+    keys += ("symbols", "chains", "steps", "claim", "claims", "parts")
     content = {key: document.get(key) for key in keys}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -67,6 +75,14 @@ def claim_hash(document: Mapping[str, Any]) -> str:
 
 def recheck_document(document: Mapping[str, Any]) -> Report:
     """Check every step of a certificate document; never raises for a bad document, but reports it."""
+    report = _report(document)
+    if not report.valid:
+        return report
+    plain = f"{METHODS[report.establishes]}, {report.steps} steps"
+    return dataclasses.replace(report, method=method(document, plain))
+
+
+def _report(document: Mapping[str, Any]) -> Report:
     checker = None
     found = ""
     try:
@@ -112,7 +128,7 @@ def recheck_parts(document: Mapping[str, Any], found: str) -> Report:
     unread = {"symbols", "chains", "steps", "claim", "claims"} & set(document)
     if unread:
         raise Invalid(f"a document of parts has no {', '.join(sorted(unread))} of its own")
-    reports = {name: recheck_document(part) for name, part in document["parts"].items()}
+    reports = {name: _report(part) for name, part in document["parts"].items()}
     bad = [f"part {name}: {report.reason}" for name, report in reports.items() if not report.valid]
     if document.get("claim_hash", found) != found:
         bad.append(f"claim_hash is {document['claim_hash']}, but the content hashes to {found}")
@@ -146,6 +162,9 @@ class Checker(Rules, ExpectationRules, PowerRules, ScalarRules, PairRules):
         self.facts: dict[str, Fact] = {}
         self.rests_on: set[str] = set()
         self.counterparts: set[tuple[str, str]] = set()
+        self.rules: dict[str, Callable[[Mapping[str, Any]], tuple[tuple[Any, Any], bool, frozenset[str]]]] = {
+            name.removeprefix("step_"): getattr(self, name) for name in dir(self) if name.startswith("step_")
+        }
         self.check_symbols()
         self.check_chains()
 
@@ -337,26 +356,31 @@ class Checker(Rules, ExpectationRules, PowerRules, ScalarRules, PairRules):
     # Steps -----------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        rules: dict[str, Callable[[Mapping[str, Any]], tuple[tuple[Any, Any], bool, frozenset[str]]]] = {
-            name.removeprefix("step_"): getattr(self, name) for name in dir(self) if name.startswith("step_")
-        }
         for step in self.document["steps"]:
-            self.current = step["name"]
-            if step["name"] in self.facts:
-                raise Invalid("the name is used twice")
-            if step["kind"] not in rules:
-                raise Invalid(f"kind {step['kind']!r} is not in the language")
-            if step["relation"] not in (">=", "=="):
-                raise Invalid(f"relation {step['relation']!r} is neither >= nor ==")
-            tree = self.tree(step["gap"])
-            stated = self.field.evaluate(tree)
-            value, equality, still_open = rules[step["kind"]](step)
-            self.same(stated, value, "the stated gap is not what the step gives")
-            if step["relation"] == "==" and not equality:
-                raise Invalid("only an inequality follows, but an equality is stated")
-            self.facts[step["name"]] = Fact(
-                tree=tree, value=stated, equality=step["relation"] == "==", open=still_open
-            )
+            self.take(step)
+        self.conclude()
+
+    def take(self, step: Mapping[str, Any]) -> None:
+        """Check one step in the state that the steps before it left, and add its fact."""
+        self.current = step["name"]
+        if step["name"] in self.facts:
+            raise Invalid("the name is used twice")
+        if step["kind"] not in self.rules:
+            raise Invalid(f"kind {step['kind']!r} is not in the language")
+        if step["relation"] not in (">=", "=="):
+            raise Invalid(f"relation {step['relation']!r} is neither >= nor ==")
+        tree = self.tree(step["gap"])
+        stated = self.field.evaluate(tree)
+        value, equality, still_open = self.rules[step["kind"]](step)
+        self.same(stated, value, "the stated gap is not what the step gives")
+        if step["relation"] == "==" and not equality:
+            raise Invalid("only an inequality follows, but an equality is stated")
+        self.facts[step["name"]] = Fact(
+            tree=tree, value=stated, equality=step["relation"] == "==", open=still_open
+        )
+
+    def conclude(self) -> None:
+        """The claim is the fact that it names, and nothing is left open."""
         claim = self.document["claim"]
         self.current = "claim"
         final = self.fact(claim["fact"])

@@ -124,7 +124,7 @@ class PairRules:
         """E sum_n of a quantity == E sum_j of the same quantity: ``pairs`` names symbol at n, symbol at j."""
         from bstheory.checking.recheck_rules import Invalid
 
-        self.trust("exchange")
+        self.trust("exchange", "relabel")
         mapping = step["pairs"]
         if len(set(mapping.values())) != len(mapping):
             raise Invalid("two symbols have the same counterpart")

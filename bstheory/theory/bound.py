@@ -120,12 +120,21 @@ class Bound:
     def document(self) -> dict[str, Any]:
         """Certificate document, plain JSON, for ``checking.recheck``."""
         derived = self.derivation()
+        # Part of what the claim hash covers: what the theorem assumes, in words.
+        stated = {"assumptions": [[a.name, a.statement] for a in self.assumptions]}
         if not isinstance(derived, Mapping):
-            return derived.document()
+            return {**derived.document(), **stated}
         parts = {
             name: part if isinstance(part, Mapping) else part.document() for name, part in derived.items()
         }
-        return {"format": 1, "kind": "parts", "slug": self.slug, "title": self.title, "parts": parts}
+        return {
+            "format": 1,
+            "kind": "parts",
+            "slug": self.slug,
+            "title": self.title,
+            "parts": parts,
+            **stated,
+        }
 
     def latex(self) -> str:
         """The statement, as LaTeX without delimiters."""

@@ -8,17 +8,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 import sympy as sp
-from coqbridge import BRIDGE, PROOFS, coq_term
-
-# Two spellings of one argument of sqrt or ln become one; the rest is arithmetic in a field.
-TACTICS = """
-Ltac same_atoms := repeat match goal with
-  | |- context [sqrt ?a] => match goal with |- context [sqrt ?b] =>
-      lazymatch a with b => fail | _ => replace (sqrt a) with (sqrt b) by (f_equal; field; lra) end end
-  | |- context [ln ?a] => match goal with |- context [ln ?b] =>
-      lazymatch a with b => fail | _ => replace (ln a) with (ln b) by (f_equal; field; lra) end end
-  end.
-"""
+from coqbridge import BRIDGE, PROOFS, with_bound
 
 
 @pytest.fixture(scope="session")
@@ -41,14 +31,6 @@ def theorem_with_bound(statement: Callable[[str], str]) -> Callable[[sp.Expr, Ma
     """Coq source: the flagship with another right side, proved from the theorem if the two are equal."""
 
     def source(bound: sp.Expr, names: Mapping[str, str]) -> str:
-        hypotheses, _ = statement("adam_token_half_life").rsplit(" <= ", 1)
-        return f"""{TACTICS}
-Theorem t : {hypotheses} <= {coq_term(bound, names)}.
-Proof.
-  intros.
-  eapply Rle_trans; [apply (adam_token_half_life d h alpha eps Rg L D F gradF Fstar x0 t); assumption |].
-  right. same_atoms. field. lra.
-Qed.
-"""
+        return with_bound("adam_token_half_life", statement("adam_token_half_life"), bound, names)
 
     return source

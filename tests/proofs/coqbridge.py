@@ -8,6 +8,7 @@ Coq term over the real numbers, so that a formula of the derivation can be put t
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -15,11 +16,13 @@ import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import sympy as sp
 
 PROOFS = Path(__file__).resolve().parents[2] / "docs" / "proofs"
 BRIDGE = PROOFS / "bridge.json"
+LABELS = PROOFS.parents[1] / "bstheory" / "checking" / "formal_proofs.json"
 HEADER = """From Coq Require Import Reals Lra List.
 From BSTheory Require Import {modules}.
 Local Open Scope R_scope.
@@ -184,10 +187,79 @@ def bridge() -> dict:
     }
 
 
+# Derivations (slug and part) whose claim a theorem proves, with the theorem's names for their symbols. The
+# hypotheses on both sides are matched by reading; the right sides are matched by Coq.
+SAME = {"R": "Rg", "d": "INR d", "F_start": "F x0", "F_star": "Fstar"}
+LAGS = {"C_A": "CA", "C_A2": "CA'", "C_2": "C2", "C_3": "C3", "D": "sum N B"}
+CLAIMS = {
+    ("adam_token_half_life", ""): ("adam_token_half_life", SAME),
+    ("adam_token_half_life_sharp", ""): ("adam_token_half_life_sharp", SAME),
+    ("adam_token_half_life_initial", "first_batch"): (
+        "adam_token_half_life_first_batch",
+        SAME | {"B_1": "B1"},
+    ),
+    ("adam_token_half_life_momentum", ""): ("adam_token_half_life_momentum", SAME | LAGS),
+}
+
+# Two spellings of one argument of sqrt or ln become one; the rest is arithmetic in a field.
+SAME_ATOMS = """
+Ltac same_atoms := repeat match goal with
+  | |- context [sqrt ?a] => match goal with |- context [sqrt ?b] =>
+      lazymatch a with b => fail | _ => replace (sqrt a) with (sqrt b) by (f_equal; field; lra) end end
+  | |- context [ln ?a] => match goal with |- context [ln ?b] =>
+      lazymatch a with b => fail | _ => replace (ln a) with (ln b) by (f_equal; field; lra) end end
+  end.
+"""
+
+
+def with_bound(theorem: str, recorded: str, bound: sp.Expr, names: Mapping[str, str]) -> str:
+    """Coq source: ``theorem`` with another right side, proved from it if the two are equal."""
+    hypotheses, _ = recorded.rsplit(" <= ", 1)
+    binders = re.findall(r"\(([\w' ]+) : ", recorded.removeprefix("forall ").split("), ", 1)[0])
+    arguments = " ".join(binders)
+    return f"""{SAME_ATOMS}
+Theorem restated : {hypotheses} <= {coq_term(bound, names)}.
+Proof.
+  intros. eapply Rle_trans; [apply ({theorem} {arguments}); assumption |].
+  right. same_atoms. field. repeat split; lra.
+Qed.
+"""
+
+
+def derived(slug: str, part: str) -> Any:
+    """The derivation of a slug, or of a part of it."""
+    from bstheory.theory import library
+
+    found = library.get(slug).derivation()
+    return found[part] if part else found
+
+
+def labels(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of ``formal_proofs.json``; raises where Coq does not accept a derivation's right side."""
+    from bstheory.checking.formal import statement_hash
+
+    found: dict[str, Any] = {}
+    for (slug, part), (theorem, names) in CLAIMS.items():
+        derivation, entry = derived(slug, part), recorded["theorems"][theorem]
+        bound = derivation.closed_form(derivation.claim[2])
+        answer = run_coq(with_bound(theorem, entry["statement"], bound, names))
+        if answer.returncode:
+            raise RuntimeError(f"{slug} {part}: not the right side of {theorem}\n{answer.stderr}")
+        found.setdefault(slug, {})[part] = {
+            "theorem": theorem,
+            "file": entry["file"],
+            "coq_statement_sha256": hashlib.sha256(entry["statement"].encode()).hexdigest(),
+            "statement_sha256": statement_hash(derivation.document()),
+        }
+    return {"theorems": found}
+
+
 def coq_is_missing() -> bool:
     return shutil.which("coqc") is None
 
 
 if __name__ == "__main__":
-    BRIDGE.write_text(json.dumps(bridge(), indent=2, ensure_ascii=False) + "\n")
+    proved = bridge()
+    LABELS.write_text(json.dumps(labels(proved), indent=2) + "\n")
+    BRIDGE.write_text(json.dumps(proved, indent=2, ensure_ascii=False) + "\n")
     print(f"wrote {BRIDGE.relative_to(PROOFS.parents[1])}")

@@ -14,7 +14,20 @@ from pathlib import Path
 
 import pytest
 import sympy as sp
-from coqbridge import BRIDGE, PROOFS, THEOREMS, bridge, coq_is_missing, coq_term, run_coq
+from coqbridge import (
+    BRIDGE,
+    CLAIMS,
+    LABELS,
+    PROOFS,
+    THEOREMS,
+    bridge,
+    coq_is_missing,
+    coq_term,
+    derived,
+    labels,
+    run_coq,
+    with_bound,
+)
 
 pytestmark = [
     pytest.mark.slow,
@@ -38,6 +51,21 @@ def test_the_bridge_file_is_what_coq_prints() -> None:
     assert json.loads(BRIDGE.read_text()) == bridge(), (
         "run python tests/proofs/coqbridge.py and look at the diff"
     )
+
+
+def test_the_labels_are_claims_that_coq_accepts() -> None:
+    """Made anew: the right side of each labelled derivation is put to Coq again."""
+    assert json.loads(LABELS.read_text()) == labels(json.loads(BRIDGE.read_text()))
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids="-".join)
+def test_no_label_for_another_right_side(claim: tuple[str, str], statement) -> None:
+    theorem, names = CLAIMS[claim]
+    derivation = derived(*claim)
+    bound = derivation.closed_form(derivation.claim[2])
+    assert accepted(with_bound(theorem, statement(theorem), bound, names))
+    for wrong in (bound / 2, bound + sp.Symbol("L"), bound.subs(sp.Symbol("alpha"), 2 * sp.Symbol("alpha"))):
+        assert not accepted(with_bound(theorem, statement(theorem), wrong, names))
 
 
 def test_every_recorded_statement_is_proved_by_its_lemma() -> None:
@@ -175,3 +203,15 @@ def test_the_build_rejects_a_source_it_does_not_compile(tmp_path: Path) -> None:
     done = build_with(tmp_path, "Stray.v", "Definition stray := 0.\n")
     assert done.returncode != 0
     assert "Stray.v is not built" in done.stdout
+
+
+def test_a_changed_constant_in_a_source_makes_the_build_fail(tmp_path: Path) -> None:
+    copy = tmp_path / "proofs"
+    shutil.copytree(PROOFS, copy)
+    source = copy / "Adam.v"
+    constant = "INR d * (2 * Rg + L * alpha / 2)"
+    assert source.read_text().count(constant) == 1
+    source.write_text(source.read_text().replace(constant, "INR d * (Rg + L * alpha / 2)"))
+    done = subprocess.run(["bash", str(copy / "build.sh")], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert 'File "./Adam.v"' in done.stderr
