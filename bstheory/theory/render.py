@@ -47,11 +47,25 @@ def _read(text: str) -> sp.Expr:
 def latex(document: Document, text: str) -> str:
     """An expression of the document in LaTeX, with the symbols' printed names."""
     expression = _read(text)
+    alone = expression.is_Symbol
     printed = {
-        symbol: document["symbols"].get(symbol.name, {}).get("latex") or symbol.name.replace("_", r"\_")
+        symbol: _printed(symbol.name, document["symbols"].get(symbol.name, {}).get("latex") or "", alone)
         for symbol in expression.free_symbols
     }
     return sp.latex(expression, symbol_names=printed)
+
+
+def _printed(name: str, given: str, alone: bool) -> str:
+    """A symbol in LaTeX: a name as a word with an index, a sum in parentheses unless it stands alone."""
+    if given in ("", name):
+        base, *rest = (
+            part if len(part) < 2 or part.isdigit() else rf"\mathrm{{{part}}}" for part in name.split("_")
+        )
+        return base + (f"_{{{','.join(rest)}}}" if rest else "")
+    outside, before = given, ""
+    while outside != before:
+        before, outside = outside, re.sub(r"\{[^{}]*\}|\([^()]*\)|\[[^][]*\]|\|[^|]*\|", "", outside)
+    return rf"\left({given}\right)" if not alone and re.search(r".[+-]", outside) else given
 
 
 def sides(gap: str, relation: str) -> tuple[str, str, str]:
@@ -152,6 +166,46 @@ def definitions_latex(document: Document) -> list[tuple[str, str]]:
     return found
 
 
+WIDTH = 80  # characters of a formula, commands counted as one, that fit on a line
+
+PREAMBLE = r"""\documentclass{article}
+\usepackage{amsmath,amssymb,graphicx}
+\usepackage[margin=2.5cm]{geometry}
+\allowdisplaybreaks
+\raggedright
+% A formula that is still wider than the line is scaled down to it.
+\newsavebox{\fitbox}
+\newcommand{\fit}[1]{\sbox{\fitbox}{$\displaystyle #1$}%
+  \ifdim\wd\fitbox>\linewidth\resizebox{\linewidth}{!}{\usebox{\fitbox}}\else\usebox{\fitbox}\fi}
+\begin{document}
+"""
+
+
+def broken(document: Document, expression: str, start: str = "") -> list[str]:
+    """A sum in LaTeX as lines that are broken between its terms; ``start`` opens the first one."""
+    lines, current = [], start
+    for number, term in enumerate(_read(expression).as_ordered_terms()):
+        minus = term.could_extract_minus_sign()
+        sign = "- " if minus else "+ " if number else ""
+        piece = sign + latex(document, sp.sstr(-term if minus else term))
+        length = len(re.sub(r"\\[A-Za-z]+", "x", current + piece).translate(str.maketrans("", "", "{}_^ ")))
+        if current not in ("", start) and length > WIDTH:
+            lines.append(current)
+            current = r"\qquad " + piece
+        else:
+            current += piece
+    return [*lines, current]
+
+
+def display(document: Document, left: str, relation: str, right: str) -> str:
+    """An inequality as a display whose lines fit the page."""
+    first, last = broken(document, left), broken(document, right, relation + " ")
+    lines = [f"{first[0]} {last[0]}"] if len(first) == len(last) == 1 else first + last
+    if len(lines) == 1 and len(re.sub(r"\\[A-Za-z]+|[{}_^ ]", "", lines[0])) > WIDTH:
+        lines = first + last
+    return r"\begin{align*}" + r" \\".join(rf"&\fit{{{line}}}" for line in lines) + r"\end{align*}"
+
+
 def latex_file(document: Document) -> str:
     """A stand-alone LaTeX article with every step."""
     body: list[str] = []
@@ -164,24 +218,19 @@ def latex_file(document: Document) -> str:
             )
             body.append(rf"\begin{{itemize}}{rows}\end{{itemize}}")
             continue
-        rows = "\n".join(rf"\item ${left} = {right}$" for left, right in definitions_latex(part))
+        rows = "\n".join(rf"\item \fit{{{left} = {right}}}" for left, right in definitions_latex(part))
         if rows:
             body.append(rf"\paragraph{{Symbols}}\begin{{itemize}}{rows}\end{{itemize}}")
         body.append(r"\begin{enumerate}")
         for step in part["steps"]:
             rests = f" From {_plain(uses(step))}." if uses(step) else ""
             body.append(rf"\item \texttt{{{_plain(step['name'])}}}: {_plain(step['why'])}.{rests}")
-            body.append(rf"\begin{{dmath*}}{claim_latex(part, step)}\end{{dmath*}}")
+            left, symbol, right = sides(step["gap"], step["relation"])
+            body.append(display(part, left, "=" if symbol == "=" else r"\le", right))
         body.append(r"\end{enumerate}")
         claim = part["claim"]
-        body.append(
-            r"\paragraph{Conclusion}\begin{dmath*}"
-            + rf"{latex(part, claim['lhs'])} \le {latex(part, claim['rhs'])}\end{{dmath*}}"
-        )
-    return (
-        "\\documentclass{article}\n\\usepackage{amsmath,amssymb}\n\\usepackage{breqn}\n"
-        "\\usepackage[margin=2.5cm]{geometry}\n\\begin{document}\n" + "\n".join(body) + "\n\\end{document}\n"
-    )
+        body.append(r"\paragraph{Conclusion}" + display(part, claim["lhs"], r"\le", claim["rhs"]))
+    return PREAMBLE + "\n".join(body) + "\n\\end{document}\n"
 
 
 def _plain(value: str) -> str:
