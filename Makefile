@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test lint install theorems calculator proofs clean
+.PHONY: docs demo test lint install theorems calculator proofs clean
 
 demo: $(STAMP)
 	$(BIN)/bstheory check --report reports/check
@@ -29,6 +29,10 @@ theorems: $(STAMP)
 
 calculator: $(STAMP)
 	$(BIN)/python -m bstheory.reports.calculator docs/calculator/index.html
+
+docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 proofs:
 	bash docs/proofs/build.sh

@@ -69,7 +69,7 @@ def adafactor_state(
 
     A tensor whose second-largest axis has at least ``min_factored`` entries is factored over its two largest
     axes a, b: (a + b) times the remaining axes instead of a b times them. The attention tensors carry one
-        axis per head, [3, N, D, head_size] and [N, head_size, D].
+    axis per head, [3, N, D, head_size] and [N, head_size, D].
     """
     heads = -(-width // head_size)
 

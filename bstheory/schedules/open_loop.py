@@ -203,7 +203,7 @@ def scaled(
     linear       B / B0                                            -
     power        (B / B0)^p                                        p
     adascale     (N/B0 + 1) / (N/B + 1)                            noise scale N, samples
-    surge        2 / (sqrt(N/B) + sqrt(B/N)), over its value at B0  noise scale N, samples
+    surge        2 / (sqrt(N/B) + sqrt(B/N)), by its value at B0   noise scale N, samples
     half_life    sqrt((1 - 2^(-B/h)) / (1 - 2^(-B0/h)))            half-life h of beta2, in the unit of B
     ===========  ================================================  =========================================
 

@@ -1,12 +1,11 @@
 """Search for an instance that violates a bound, with a false-alarm rate that the search cannot spoil.
 
 1. *Search.* Differential evolution polished by Nelder-Mead (scipy), or hypothesis ``target()``, maximizes the
-  ratio mean(left-hand side) /
-   bound over problem constants, noise laws, schedules and initial points, with a few exploration seeds.
+   ratio mean(left-hand side) / bound over problem constants, noise laws, schedules and initial points, with a
+   few exploration seeds.
 2. *Confirmation.* The most promising instances are tested on seeds that the search never saw, one after
-  another, by
-   the betting test of :mod:`.sequential` with levels alpha / (j (j+1)). However the search chose the
-   instances, the probability of declaring a true bound refuted is at most alpha.
+   another, by the betting test of :mod:`.sequential` with levels alpha / (j (j+1)). However the search chose
+   the instances, the probability of declaring a true bound refuted is at most alpha.
 """
 
 from __future__ import annotations

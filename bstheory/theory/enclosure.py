@@ -28,7 +28,7 @@ class Enclosure:
     Example:
         >>> e = Enclosure("two", "the square root of two")
         >>> e.value("root", "sqrt(2)", digits=3, why="by computation")
-        (Fraction(707, 500), Fraction(283, 200))
+        (Fraction(2827, 2000), Fraction(2829, 2000))
     """
 
     def __init__(self, slug: str, title: str) -> None:

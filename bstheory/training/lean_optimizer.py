@@ -6,7 +6,7 @@ weights that are rounded stochastically, and the update of each weight inside th
 gradient outlives its layer.
 
 With g the gradient, eta the learning rate, lambda the decoupled weight decay, every average normalized by its
-total weight c (c_n = (1 - beta_n) + beta_n c_{n-1}, so that xhat = x / c):
+total weight c (c_n = (1 - beta_n) + beta_n c_{n-1}, so that xhat = x / c)::
 
     sgd        theta <- theta - eta (mhat + lambda theta)                   beta1 = 0: plain, mhat = g
     sign_sgd   theta <- theta - eta (sign mhat + lambda theta)              beta1 > 0: Signum
