@@ -26,13 +26,9 @@ def decay(d: Derivation, y: Any) -> None:
     d.combine("decay_next", gap=q - t * q_start, uses={"decay": y, **step}, why="after every step")
 
 
-def root_sum(d: Derivation, k: Coefficients, *, y_bar: Any, z: Any, c_max: Any) -> Any:
-    """T = E sum_k sum_i sqrt(vt) <= |sqrt(v_0)|_1 E sum_k t_k + y_bar c_max s/(2 z) S, the step ``roots``.
-
-    Needs ybar_rule (y_bar >= y), z_rule (z = 1 - y_bar), c_rule (c_max >= c). Returns the right side.
-    """
-    g, q, q_prev, q_start, t, t_prev, growth = sp.symbols("g q q_prev q_start t t_prev s")
-    noise, S = sp.symbols("noise S")
+def root_growth(d: Derivation, k: Coefficients) -> None:
+    """sqrt(v_k) <= y sqrt(v_{k-1}) + c g^2/(2 y sqrt(v_{k-1})), the step ``root_growth``."""
+    g, q, q_prev = sp.symbols("g q q_prev")
     past = k.y * q_prev
     rise = k.c * g**2 / (2 * past)
     over = 1 / (past + rise + q)
@@ -47,6 +43,17 @@ def root_sum(d: Derivation, k: Coefficients, *, y_bar: Any, z: Any, c_max: Any) 
         slack=rise**2 * over,
         why="sqrt(x + h) <= sqrt(x) + h/(2 sqrt(x))",
     )
+
+
+def root_sum(d: Derivation, k: Coefficients, *, y_bar: Any, z: Any, c_max: Any) -> Any:
+    """T = E sum_k sum_i sqrt(vt) <= |sqrt(v_0)|_1 E sum_k t_k + y_bar c_max s/(2 z) S, the step ``roots``.
+
+    Needs ybar_rule (y_bar >= y), z_rule (z = 1 - y_bar), c_rule (c_max >= c). Returns the right side.
+    """
+    g, q, q_prev, q_start, t, t_prev, growth = sp.symbols("g q q_prev q_start t t_prev s")
+    noise, S = sp.symbols("noise S")
+    past = k.y * q_prev
+    root_growth(d, k)
     names = ("excess_prev", "excess", "excess_start")
     t_0 = d.parse(d.chains["t"]["start"])
     values = (q_prev - t_prev * q_start, q - t * q_start, q_start - t_0 * q_start)

@@ -23,11 +23,12 @@ def norm_test_tree(
     zeta: float = 8.0,
     v0: float = 1.0,
     plan: dict[str, Any] | None = None,
+    rising: bool = False,
 ) -> tuple[dict[str, Any], list[Node], dict[str, float]]:
     """All paths on F = sum (1 - cos x_i), g_i = G_i (1 + eta xi_i), batches that depend on the path.
 
     One batch size gives constant beta2 (``adam_norm_test``); several give ``adam_norm_test_token_half_life``.
-    A ``plan`` (batch_size, rates and the sequences of ``adam_norm_test_deterministic_schedule``) fixes them.
+    ``rising``: no batch is smaller than the one before on its path. A ``plan`` (batch_size, rates and the sequences of ``adam_norm_test_deterministic_schedule``) fixes them.
 
     Returns:
         Constants of the documents, the nodes, and the exact left sides ``S`` and ``l1``.
@@ -56,7 +57,8 @@ def norm_test_tree(
 
     def grow(p: float, state: dict[str, Any], level: int) -> None:
         w, w_prev, m, v = state["w"], state["w_prev"], state["m"], state["v"]
-        B = rng.choice(batches) if plan is None else plan["batch_size"][level]
+        allowed = [b for b in batches if not rising or b >= state["B"]]
+        B = rng.choice(allowed) if plan is None else plan["batch_size"][level]
         rate = alpha if plan is None else plan["rates"][level]
         y = 2.0 ** (-B / (2 * half_life))
         G, u = [math.sin(x) for x in w], auxiliary(w, w_prev, level)
@@ -77,6 +79,8 @@ def norm_test_tree(
                 "N_next": state["N"] + B,
                 "t_prev": state["t"],
                 "t": state["t"] * y,
+                "lam_prev": state["lam"],
+                "lam": y / (1 - y),
             },
             vectors={"G": G, "G_prev": G_prev, "E": E, "m_prev": m, "v_prev": v},
         )
@@ -106,6 +110,8 @@ def norm_test_tree(
                 "v": v_next,
                 "N": state["N"] + B,
                 "t": state["t"] * y,
+                "B": B,
+                "lam": y / (1 - y),
                 "G": G,
                 "F": F_next,
             }
@@ -115,7 +121,8 @@ def norm_test_tree(
                 left["tokens"] = max(left["tokens"], after["N"])
                 ends.append({"p": p * q_} | after)
 
-    grow(1.0, {"w": w1, "w_prev": w1, "m": [0.0] * dimension, "v": v_start, "N": 0, "t": 1.0}, 0)
+    first = {"w": w1, "w_prev": w1, "m": [0.0] * dimension, "v": v_start, "N": 0, "t": 1.0}
+    grow(1.0, first | {"B": min(batches), "lam": y_bar / (1 - y_bar)}, 0)
     constants: dict[str, Any] = {
         "alpha": alpha,
         "beta1": beta1,
@@ -134,6 +141,7 @@ def norm_test_tree(
         "c_min": 1 - y_bar**2,
         "c_max": 1 - y_min**2,
         "z": 1 - y_bar,
+        "lam_start": y_bar / (1 - y_bar),
         "e_bar": 1 - gam_bar,
         "e_hat": 1 - gh,
         "omega": (gam_bar - gam_low) / 2,
@@ -162,13 +170,14 @@ def complete(document: dict[str, Any], constants: dict[str, Any], nodes: list[No
 
     known = {k: v for k, v in constants.items() if k != "end"} | {"net": net}
     evaluator = Evaluator(document, known, nodes, len(constants["v_start"]))
-    ends = {"F_end": 0.0, "Xs_end": 0.0, "Zs_end": 0.0, "Ws_end": 0.0, "excess_end": 0.0}
+    ends = {"F_end": 0.0, "Xs_end": 0.0, "Zs_end": 0.0, "Ws_end": 0.0, "excess_end": 0.0, "pots_end": 0.0}
+    named = {"Xs_end": "X", "Zs_end": "Z", "Ws_end": "W", "excess_end": "excess", "pots_end": "pot"}
     leaves = iter(constants["end"])
     last = [(k, j) for k, node in enumerate(nodes) for j, _ in enumerate(node.draws) if is_leaf(nodes, k, j)]
     for k, j in last:
         leaf = next(leaves)
         ends["F_end"] += leaf["p"] * leaf["F"]
-        for name, symbol in (("Xs_end", "X"), ("Zs_end", "Z"), ("Ws_end", "W"), ("excess_end", "excess")):
+        for name, symbol in named.items():
             if symbol in document["symbols"]:
                 total = sum(evaluator.symbol(symbol, k, i, j) for i in range(len(constants["v_start"])))
                 ends[name] += leaf["p"] * total

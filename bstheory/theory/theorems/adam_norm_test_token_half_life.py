@@ -18,11 +18,16 @@ nu = 2^(-N/(2h)) min_i sqrt(v_{0,i}): **only the tokens over the half-life** ent
     E sum_k |G_k|_1 <= sqrt(S_0 T_0),
     T_0 = |sqrt(v_0)|_1 E sum_k 2^(-N_k/(2h)) + s S_0 max y (1 - min beta2)/(2 (1 - max y)),
 
-N_k the tokens after step k. Theorem C is the case theta = 1/4, 1 + xi = 8q,
+N_k the tokens after step k. Where the batch never falls (part ``l1_nondecreasing``, ``nondecreasing`` = 1)
+
+    T_0 = |sqrt(v_0)|_1 E sum_k 2^(-N_k/(2h)) + s S_0 max y (1 + max y)/2,
+
+without the ratio of the extremes. Theorem C is the case theta = 1/4, 1 + xi = 8q,
 x^2 = s (1 - beta1)/(1 - gamma_bar).
 
 Differs from the catalogue: the boundary term carries sqrt(v_0) and not sqrt(vt_1), which is smaller; the
-factor of S_0 in T_0 is ratio s max y (1 + max y)/2, at most the catalogue's ratio s.
+factor of S_0 in T_0 is ratio s max y (1 + max y)/2, at most the catalogue's ratio s, and without ``ratio``,
+as there, where the batch never falls.
 """
 
 from __future__ import annotations
@@ -37,6 +42,7 @@ import sympy as sp
 from bstheory.references import ADAPTIVE_BATCH, SMALL_BATCH
 from bstheory.theory import adam_sums as sums
 from bstheory.theory import norm_test as test
+from bstheory.theory import norm_test_monotone as monotone
 from bstheory.theory import norm_test_norms as norms
 from bstheory.theory import norm_test_sums as run
 from bstheory.theory import norm_test_values as values
@@ -72,12 +78,18 @@ ASSUMPTIONS = (
         statement="theorem C only: q (1 - min y) <= 1/8 and omega x <= (1 - beta1)/8",
     ),
     Assumption(name="step_size", statement="theorem C only: the P-term of net is at most 3/16"),
+    Assumption(name="nondecreasing", statement="l1_nondecreasing only: B_k >= B_{k-1}, so lam_k never rises"),
 )
 
 
 def derive() -> dict[str, Derivation]:
-    """The bound on S with free constants, its l1 norm, and theorem C."""
-    return {"master": master("S"), "l1": master("l1"), "theorem_c": theorem_c()}
+    """The bound on S with free constants, its l1 norm in general and for rising batches, and theorem C."""
+    return {
+        "master": master("S"),
+        "l1": master("l1"),
+        "theorem_c": theorem_c(),
+        "l1_nondecreasing": master("l1_nondecreasing"),
+    }
 
 
 def setting(d: Derivation, *, weighted: bool = False) -> test.Coefficients:
@@ -318,16 +330,21 @@ def master(conclude: str) -> Derivation:
     if conclude == "S":
         d.conclude("S_bound", S, why="the bound on S")
     else:
-        l1(d, k, right / net)
+        l1(d, k, right / net, nondecreasing=conclude == "l1_nondecreasing")
     return d
 
 
-def l1(d: Derivation, k: test.Coefficients, S_bound: Any) -> None:
+def l1(d: Derivation, k: test.Coefficients, S_bound: Any, *, nondecreasing: bool = False) -> None:
     """The l1 norm from the bound on S."""
     y_bar, c_max = sp.symbols("y_bar c_max")
-    z = d.symbol("z", sign="positive", latex=r"1-\max y", meaning="1 - max sqrt(beta2)")
-    d.assume("z_rule", z - 1 + y_bar, relation="==", assumption="half_life_rule", why="1 - max sqrt(beta2)")
-    right = norms.root_sum(d, k, y_bar=y_bar, z=z, c_max=c_max)
+    if nondecreasing:
+        right = monotone.root_sum(d, k, y_bar=y_bar)
+    else:
+        z = d.symbol("z", sign="positive", latex=r"1-\max y", meaning="1 - max sqrt(beta2)")
+        d.assume(
+            "z_rule", z - 1 + y_bar, relation="==", assumption="half_life_rule", why="1 - max sqrt(beta2)"
+        )
+        right = norms.root_sum(d, k, y_bar=y_bar, z=z, c_max=c_max)
     norms.l1_norm(d, k, S_bound=S_bound, fact="S_bound", right=right)
 
 
@@ -396,6 +413,14 @@ def value(constants: Constants, batch_size: np.ndarray | None) -> Evaluation:
     """
     batch_size = sums.needs_schedule(SLUG, batch_size)
     v0, G1 = values.vectors(constants)
+    never_falls = bool(constants["nondecreasing"])
+    if never_falls and np.any(np.diff(batch_size) < 0):
+        raise sums.outside(
+            f"a batch of {batch_size[1:][np.diff(batch_size) < 0][0]} after a larger one",
+            "nondecreasing",
+            SLUG,
+            "with nondecreasing=1 no batch is smaller than the one before",
+        )
     n = {
         name: np.asarray(constants[name], dtype=float)
         for name in ("alpha", "beta1", "eta", "h", "L", "Delta", "theta", "zeta", "chi")
@@ -443,7 +468,7 @@ def value(constants: Constants, batch_size: np.ndarray | None) -> Evaluation:
             SLUG,
             f"net is positive only for alpha below {largest} (0: at no alpha, the batches vary too much)",
         )
-    total = compiled()["l1"](net=net, **numbers)
+    total = compiled("l1_nondecreasing" if never_falls else "l1")["l1"](net=net, **numbers)
     step = n["alpha"] * f / np.sqrt(c_min * (1 - gam_bar**2))
     steps, switch = batch_size.size, numbers["omega"] * np.sqrt(growth / (f * (1 - gam_bar)))
     return Evaluation(
@@ -462,9 +487,9 @@ def value(constants: Constants, batch_size: np.ndarray | None) -> Evaluation:
 
 
 @functools.cache
-def compiled() -> dict[str, Any]:
+def compiled(conclude: str = "l1") -> dict[str, Any]:
     """net, S_0 and the l1 bound as functions of named numbers, from the derivation."""
-    return values.functions(master("l1"))
+    return values.functions(master(conclude))
 
 
 BOUND = Bound(
@@ -488,6 +513,14 @@ BOUND = Bound(
             unit="1",
             default=1.0,
             free=(0.0, math.inf),
+        ),
+        Parameter(
+            name="nondecreasing",
+            meaning="1 where batches never fall: the smaller T_0",
+            unit="1",
+            rule="must be 0 or 1",
+            accepts=lambda x: x in (0, 1),
+            default=0,
         ),
     ),
     derive=derive,

@@ -28,6 +28,7 @@ PARTS = {
 MASTERS = {
     "constant": f"{fixed.SLUG}:l1",
     "varying": f"{joined.SLUG}:l1",
+    "rising": f"{joined.SLUG}:l1_nondecreasing",
 }
 SHARED = {"alpha": 1e-4, "beta1": 0.9, "eta": 0.5, "L": 1.0, "Delta": 1.0, "v0": [1.0, 2.0], "G1": [1.0, 0.5]}
 
@@ -73,7 +74,7 @@ def test_every_small_damage_is_noticed(name) -> None:
 
 @settings(max_examples=6)
 @given(seed=st.integers(0, 10**6))
-@pytest.mark.parametrize("kind", ["constant", "varying"])
+@pytest.mark.parametrize("kind", list(MASTERS))
 def test_every_step_holds_on_random_finite_trees(kind, seed) -> None:
     rng = random.Random(seed)
     module, batches = (fixed, (2,)) if kind == "constant" else (joined, (1, 2, 3))
@@ -86,6 +87,7 @@ def test_every_step_holds_on_random_finite_trees(kind, seed) -> None:
         v0=rng.choice([1.0, 30.0]),
         batches=batches,
         theta=rng.choice([0.25, 0.5]),
+        rising=kind == "rising",
     )
     net = net_of(module, constants)
     if net <= 0:
@@ -189,6 +191,22 @@ def test_the_net_of_the_joint_form_is_the_stated_formula() -> None:
     assert pytest.approx((1 - hat) / (alpha * f) / net + q / (4 * theta) * boundary / net, rel=1e-9) == S0
 
 
+def test_where_batches_never_fall_the_ratio_of_the_extremes_is_not_paid_for() -> None:
+    """The factor of S_0 in T_0 is s max y (1 + max y)/2, as with one batch size."""
+    constants, batches = SHARED | {"beta1": 0.5, "h": 1000.0}, [1, 2, 2, 4]
+    general = joined.BOUND.evaluate(constants=constants, schedule=batches)
+    found = joined.BOUND.evaluate(constants=constants | {"nondecreasing": 1}, schedule=batches)
+    S0, y, s = found.parts["S_0"], 2 ** (-1 / 2000), 1.25
+    decay = sum(2 ** (-n / 2000) for n in np.cumsum(batches))
+    T0 = (1 + math.sqrt(2)) * decay + s * S0 * y * (1 + y) / 2
+    assert found.value == pytest.approx(math.sqrt(S0 * T0), rel=1e-9)
+    assert general.parts["S_0"] == pytest.approx(S0) and found.value < 0.51 * general.value
+    single = [
+        joined.BOUND.evaluate(constants=constants | {"nondecreasing": n}, schedule=[2, 2]) for n in (0, 1)
+    ]
+    assert single[0].value == pytest.approx(single[1].value, rel=1e-12)
+
+
 @pytest.mark.parametrize("beta2", [Fraction(1, 2), Fraction(9, 10), Fraction(999, 1000)])
 def test_the_step_size_limit_is_necessary(beta2) -> None:
     """d = 1, F = w^2/2, eta = beta1 = 0, v_0 = alpha^2/4: an exact 2-cycle, at every beta2."""
@@ -232,6 +250,8 @@ def test_condition_c_admits_a_largest_batch_and_the_free_form_admits_the_publish
         (joined, {"h": 5.0}, [1, 2], "a batch stays below"),
         (joined, {"h": 30.0}, [1, 4], "hypothesis net"),
         (joined, {"h": 30.0}, None, "no schedule"),
+        (joined, {"h": 3000.0, "nondecreasing": 1}, [2, 1], "hypothesis nondecreasing"),
+        (joined, {"h": 3000.0, "nondecreasing": 2}, [2, 1], "must be 0 or 1"),
     ],
 )
 def test_constants_outside_the_hypotheses_are_named(module, change, schedule, message) -> None:
