@@ -36,6 +36,7 @@ class Coefficients:
         nu: lower bound of y q_prev.
         kd: upper bound of xi A_prev y/nu.
         cG, cg: coefficients of G^2/(y q_prev) and g^2/(y q_prev) in the sum.
+        logs: |p|^2 is paid for by the logarithm of v (step ``log_step``) and not by the gradient.
         omega, x, e_bar, gam_bar: |gam - gh| <= omega, its Young weight, 1 - gam_bar, gam <= gam_bar.
     """
 
@@ -56,6 +57,7 @@ class Coefficients:
     kd: Any
     cG: Any
     cg: Any
+    logs: bool = False
     omega: Any = 0
     x: Any = 1
     e_bar: Any = 1

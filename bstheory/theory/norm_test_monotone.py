@@ -71,7 +71,7 @@ def root_sum(d: Derivation, k: Coefficients, *, y_bar: Any) -> Any:
     d.combine(
         "pot_none",
         gap=pot_start,
-        uses={"excess_none": lam_start, d.definition(pot_start): 1},
+        uses={d.definition(pot_start): 1, "excess_none": lam_start},
         relation="==",
         why="nothing at the start",
     )

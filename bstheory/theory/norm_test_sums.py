@@ -32,7 +32,7 @@ def one_step(d: Derivation, k: Coefficients) -> None:
         "psi_rule": p**2,
         "phi_rule": p_prev**2,
         "momentum_ratio": k.psi,
-        "past_root": k.psi * f**2 / k.e,
+        "log_step" if k.logs else "past_root": k.psi * f**2 / (k.e * k.c if k.logs else k.e),
         d.definition(Z_prev): 1,
         d.definition(Z): -1,
     }
@@ -112,6 +112,23 @@ def switching(d: Derivation, k: Coefficients) -> None:
     )
 
 
+def log_terms(d: Derivation, k: Coefficients) -> tuple[Any, Any]:
+    """What ``log_step`` adds to a step and to the run, as terms of sums over coordinates and over steps."""
+    logs_next, logs_prev, dim = (
+        d.define(name, "coordinates", of, sign=sign)
+        for name, of, sign in (
+            ("logs_next", sp.Symbol("log_next"), "real"),
+            ("logs_prev", sp.Symbol("log_prev"), "real"),
+            ("d", sp.Integer(1), "positive"),
+        )
+    )
+    T_logs = d.define("T_logs", "steps", logs_next - logs_prev)
+    T_one = d.define("T_one", "steps", 1, sign="nonnegative", latex="K")
+    price = k.psi * sp.Symbol("f") ** 2 / (k.e * k.c)
+    decay = price * sp.Symbol("log_beta")
+    return {logs_next: price, logs_prev: -price, dim: -decay}, {T_logs: price, T_one: -decay * dim}
+
+
 def sum_up(d: Derivation, k: Coefficients, *, outer: Any, inner: Any, net: Any, label: str = "S") -> None:
     """net outer S <= F(u_1) - F_* + sum_i A_0 G_1^2/sqrt(v_0): the step ``master``.
 
@@ -163,13 +180,15 @@ def sum_up(d: Derivation, k: Coefficients, *, outer: Any, inner: Any, net: Any, 
     }
     for pair, weight in chains.values():
         apply_terms |= {pair[0]: weight, pair[1]: -weight}
+    in_step, in_run = log_terms(d, k) if k.logs else ({}, {})
+    apply_terms |= in_step
     d.combine(
         "bounded_term",
         uses={"bounded": 1, d.definition(term): -1},
         why="what descends, by its name",
     )
     d.apply("bounded_sum", "coordinates", "bounded_term", apply_terms, why="sum over coordinates")
-    total = sum(changes.values())
+    total = sum(changes.values()) + sum(symbol * weight for symbol, weight in in_step.items())
     d.combine(
         "step_energy",
         gap=F_prev - F_next - k.a * f * S["cross"] + k.cg * S["noise"] + k.cG * S["gain"] + total,
@@ -187,6 +206,7 @@ def sum_up(d: Derivation, k: Coefficients, *, outer: Any, inner: Any, net: Any, 
         "S": d.define(label, "steps", inner * S["gain"], sign="nonnegative", latex=label),
     }
     steps_terms: dict[Any, Any] = {T["F"]: -1, T["cross"]: -outer, T["noise"]: 1, T["boundary"]: 1}
+    steps_terms |= in_run
     uses: dict[Any, Any] = {"energy_total": 1, "telescope": 1, "below_end": 1}
     for name, (pair, weight) in chains.items():
         change = d.define(f"T_{name}", "steps", pair[1] - pair[0])
@@ -215,7 +235,7 @@ def sum_up(d: Derivation, k: Coefficients, *, outer: Any, inner: Any, net: Any, 
     start = sp.Symbol("X_starts")
     d.combine(
         "master",
-        gap=F_start - F_star + start - outer * net * T["S"],
+        gap=F_start - F_star + start - outer * net * T["S"] + sum(s * w for s, w in in_run.items()),
         uses={
             **uses,
             "tower_cross": -outer,

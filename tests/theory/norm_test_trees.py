@@ -170,8 +170,17 @@ def complete(document: dict[str, Any], constants: dict[str, Any], nodes: list[No
 
     known = {k: v for k, v in constants.items() if k != "end"} | {"net": net}
     evaluator = Evaluator(document, known, nodes, len(constants["v_start"]))
-    ends = {"F_end": 0.0, "Xs_end": 0.0, "Zs_end": 0.0, "Ws_end": 0.0, "excess_end": 0.0, "pots_end": 0.0}
+    ends = {
+        "F_end": 0.0,
+        "Xs_end": 0.0,
+        "Zs_end": 0.0,
+        "Ws_end": 0.0,
+        "excess_end": 0.0,
+        "pots_end": 0.0,
+        "rooms_end": 0.0,
+    }
     named = {"Xs_end": "X", "Zs_end": "Z", "Ws_end": "W", "excess_end": "excess", "pots_end": "pot"}
+    named["rooms_end"] = "room"
     leaves = iter(constants["end"])
     last = [(k, j) for k, node in enumerate(nodes) for j, _ in enumerate(node.draws) if is_leaf(nodes, k, j)]
     for k, j in last:

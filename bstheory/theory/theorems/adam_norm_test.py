@@ -86,8 +86,11 @@ def derive() -> dict[str, Derivation]:
     }
 
 
-def setting(d: Derivation, *, weighted: bool = False) -> test.Coefficients:
-    """Constant beta2 and alpha: declarations, and the rules that the shared pieces need."""
+def setting(d: Derivation, *, weighted: bool = False, logs: bool = False) -> test.Coefficients:
+    """Constant beta2 and alpha: declarations, and the rules that the shared pieces need.
+
+    ``logs``: what |p|^2 costs is left to the logarithm of v, see ``adam_norm_test_log_route``.
+    """
     y = d.symbol("y", sign="positive", latex=r"\sqrt{\beta_2}", meaning="root of beta2")
     c = d.symbol("c", sign="positive", latex=r"1-\beta_2", meaning="1 - beta2")
     alpha = d.symbol("alpha", sign="positive", latex=r"\alpha", meaning="learning rate")
@@ -130,7 +133,8 @@ def setting(d: Derivation, *, weighted: bool = False) -> test.Coefficients:
     pi, pi_prev = run.second_order(k, L)
     k.psi = (pi + pi_prev) / e
     k.phi = k.phi_prev = pi_prev + gam * k.psi
-    k.cg = a * f * theta / growth + k.psi * f**2 / (e * nu)
+    k.logs = logs
+    k.cg = a * f * theta / growth + (0 if logs else k.psi * f**2 / (e * nu))
     d.combine("J_rule", gap=J - gam**2 * J - 1 / c, uses={"gam_rest": -J * (1 + gam)}, why="fixed point")
     v_start = sp.Symbol("v_start")
     d.combine("J_start", gap=f**2 * J * v_start, slack=f**2 * J * v_start, why="m_0 = 0")
@@ -178,8 +182,13 @@ def chain_of_steps(d: Derivation, k: test.Coefficients) -> tuple[Any, Any]:
     return right, net
 
 
-def boundary_and_loss(d: Derivation, k: test.Coefficients, *, share: Any, q: Any, net: Any) -> Any:
-    """net S <= Delta share + (q/(4 theta)) sum_i G_1^2/sqrt(v_0): ``S_times_net``; share = 1/(a f)."""
+def boundary_and_loss(
+    d: Derivation, k: test.Coefficients, *, share: Any, q: Any, net: Any, extra: Any = 0
+) -> Any:
+    """net S <= Delta share + (q/(4 theta)) sum_i G_1^2/sqrt(v_0) + share extra: ``S_times_net``.
+
+    ``share`` is 1/(a f), ``extra`` what the step ``master`` has besides.
+    """
     theta, F_start, F_star = sp.symbols("theta F_start F_star")
     delta = d.symbol("Delta", sign="positive", latex=r"\Delta", meaning="at least F(w_1) - F_*")
     boundary = d.define(
@@ -197,7 +206,7 @@ def boundary_and_loss(d: Derivation, k: test.Coefficients, *, share: Any, q: Any
         {sp.Symbol("X_starts"): 1, boundary: -k.A},
         why="sum over coordinates",
     )
-    right = delta * share + q / (4 * theta) * boundary
+    right = delta * share + q / (4 * theta) * boundary + share * extra
     d.combine(
         "S_times_net",
         gap=right - net * sp.Symbol("S"),
@@ -302,12 +311,10 @@ def feasible() -> Derivation:
     return d
 
 
-def value(constants: Constants, batch_size: np.ndarray | None) -> Evaluation:
-    """E sum_k |G_k|_1 by the master form; ``parts`` holds S_0, net, theorem B and the three conditions.
-
-    Raises:
-        InputError: gamma >= 1, or net <= 0; the message says how large alpha may be.
-    """
+def numbers_of(
+    slug: str, constants: Constants, batch_size: np.ndarray | None
+) -> tuple[dict[str, Any], dict[str, Any], Any, np.ndarray]:
+    """Constants as arrays, numbers for the symbols of the derivations, q, and G_1."""
     v0, G1 = values.vectors(constants)
     if batch_size is not None and not np.all(batch_size.size == np.asarray(constants["K"])):
         raise input_error(
@@ -322,7 +329,7 @@ def value(constants: Constants, batch_size: np.ndarray | None) -> Evaluation:
     y = np.sqrt(n["beta2"])
     gam, growth = n["beta1"] / y, 1 + n["eta"] ** 2
     if np.any(gam >= 1):
-        raise sums.outside(f"beta1={n['beta1']}, beta2={n['beta2']}", "momentum", SLUG, "beta1 < sqrt(beta2)")
+        raise sums.outside(f"beta1={n['beta1']}, beta2={n['beta2']}", "momentum", slug, "beta1 < sqrt(beta2)")
     q = growth / (1 - gam**2)
     numbers = {
         "alpha": n["alpha"],
@@ -343,6 +350,17 @@ def value(constants: Constants, batch_size: np.ndarray | None) -> Evaluation:
         "root_start": np.sqrt(v0).sum(),
         "T_t": y * (1 - y ** n["K"]) / (1 - y),
     }
+    return n, numbers, q, G1
+
+
+def value(constants: Constants, batch_size: np.ndarray | None) -> Evaluation:
+    """E sum_k |G_k|_1 by the master form; ``parts`` holds S_0, net, theorem B and the three conditions.
+
+    Raises:
+        InputError: gamma >= 1, or net <= 0; the message says how large alpha may be.
+    """
+    n, numbers, q, G1 = numbers_of(SLUG, constants, batch_size)
+    y, gam, growth = numbers["y"], 1 - numbers["e"], numbers["s"]
     net = compiled()["net"](**numbers)
     if np.any(~(net > 0)):
         raise sums.outside(
