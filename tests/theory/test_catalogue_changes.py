@@ -42,3 +42,17 @@ def test_the_printed_third_term_vanishes_with_sigma() -> None:
     tau = 1 + fixed["eta"] ** 2  # tau^2
     lemma = {s: (1 + tau) * tau / s for s in (0.1, 1.0)}
     assert lemma[0.1] > lemma[1.0] and small < large
+
+
+def test_the_test_that_is_run_does_not_give_the_test_that_is_analysed() -> None:
+    """Noise in a coordinate with little gradient: the scalar test passes, the coordinate-wise one does not.
+
+    Then E g_i^2 <= (1 + eta^2) G_i^2, which the printed proof uses in every coordinate, is false.
+    """
+    G, noise, eta = (Fraction(1), Fraction(1, 10)), (Fraction(0), Fraction(1, 5)), Fraction(1, 5)
+    outcomes = [tuple(b + sign * z for b, z in zip(G, noise, strict=True)) for sign in (1, -1)]
+    variance = [sum((g[i] - G[i]) ** 2 for g in outcomes) / 2 for i in range(2)]
+    assert sum(variance) <= eta**2 * sum(b**2 for b in G)
+    assert not all(v <= eta**2 * b**2 for v, b in zip(variance, G, strict=True))
+    second = sum(g[1] ** 2 for g in outcomes) / 2
+    assert second > (1 + eta**2) * G[1] ** 2
