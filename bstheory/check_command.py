@@ -21,6 +21,7 @@ from bstheory.files import atomic_write, read_json, write_json
 def command(
     slug: Slugs = (),
     *,
+    all: bool = False,
     quick: bool = False,
     json: JsonFile = None,
     report: Annotated[Path | None, arg(metavar="DIR")] = None,
@@ -35,10 +36,12 @@ def command(
     against simulated paths, controls that must be rejected, and a tiny language model on real text. Exit code
     0 only if every verdict is as declared.
 
-    Examples: bstheory check --quick; bstheory check adam_token_half_life --json -
+    Examples: bstheory check --quick; bstheory check --all --json -;
+    bstheory check adam_token_half_life --json -
 
     Args:
         slug: theorems (or nqm_sgd, nqm_heavy_ball, tiny_lm) to check; the whole chain when none is given.
+        all: every theorem of the library and the whole chain, which is also what no slug means.
         quick: smaller samples and fewer theorems, about half a minute.
         json: write the results to this file, or - for stdout instead of the table.
         report: folder for an HTML page with the derivation, plots and verdicts.
@@ -46,6 +49,12 @@ def command(
         text: UTF-8 text file for the language model instead of the installed documentation.
         quiet: no progress.
     """
+    if all and (slug or quick):
+        raise input_error(
+            got=f"--all together with {'--quick' if quick else ' '.join(slug)}",
+            rule="--all checks every theorem, in full",
+            do="leave out one of the two",
+        )
     settings, folder = _prepare(slug, quick, text, resume)
     if report is not None:
         _probe(report)

@@ -148,6 +148,8 @@ PLAN = ["plan", "--from-batch-size", "512", "--seq-len", "1024"]
         (["check", "--resume", "broken"], "is not valid JSON"),
         (["check", "--resume", "foreign"], "without the settings of a check"),
         (["check", FLAGSHIP, "--resume", "foreign"], "keeps the settings"),
+        (["check", FLAGSHIP, "--all"], "--all checks every theorem"),
+        (["check", "--quick", "--all"], "--all checks every theorem"),
         (["evaluate", FLAGSHIP, "--schedule", "0:64 1Q:128", "--tokens", "1000"], "1Q"),
         (["evaluate", FLAGSHIP, "--schedule", "0", "--tokens", "1000"], "a batch size is at least 1"),
         (["evaluate", FLAGSHIP, "--schedule", "64"], "without --tokens"),

@@ -13,6 +13,7 @@ from bstheory.checking.mutations import sample
 from bstheory.checking.recheck import recheck_document
 from bstheory.reports import pages
 from bstheory.theory import library, render
+from bstheory.trusted import TRUSTED
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 CERTIFICATES = sorted((DOCS / "certificates").glob("*.json"))
@@ -50,6 +51,24 @@ def test_an_edited_coefficient_is_invalid(path: Path) -> None:
             report = recheck_document(mutant.document)
             trivial = mutant.where.startswith("step zero")
             assert trivial or not report.valid, f"{mutant.where}: {mutant.change} was accepted"
+
+
+@pytest.mark.parametrize("path", CERTIFICATES, ids=lambda p: p.stem)
+def test_nothing_called_proved_rests_on_sampling(path: Path) -> None:
+    """What a verdict word may rest on: steps that the checker repeats, trusted facts and hypotheses."""
+    content = json.loads(path.read_text())
+    report = recheck_document(content["evidence"])
+    assert report.valid and report.establishes == content["verdict"]
+    assert report.method == content["method"]
+    assumed = {fact for fact in report.rests_on if fact.startswith("assumption: ")}
+    assert set(report.rests_on) - assumed <= set(TRUSTED)
+    assert not any(word in content["method"] for word in ("sampl", "random", "statistic", "measure"))
+
+
+def test_what_no_derivation_establishes_is_not_called_proved() -> None:
+    loose = [library.get(slug) for slug in library.all_slugs() if library.get(slug).derive is None]
+    assert loose
+    assert not {bound.declared for bound in loose} & {"proved", "enclosed"}
 
 
 def test_a_stale_page_is_reported(tmp_path, capsys, monkeypatch) -> None:
