@@ -2,7 +2,7 @@
 hashes.
 
 ``{"problem": {"name": "cosine_sum", "dim": 8, "noise_scale": 0.5}, "algorithm": {"name": "adam", "beta1":
-0.0, "half_life": 1000, ...}, "schedule": "0:16 10K:64", "tokens": 20000, "seeds": 64}``. A spectrum or a
+0.0, "half_life": 1000, ...}, "schedule": "0:16 10K:64", "tokens": 22800, "seeds": 64}``. A spectrum or a
 noise vector may be written ``{"dim": 1000, "power": 1.0}``, meaning i^-power.
 """
 
