@@ -97,8 +97,9 @@ class Claims(SphinxDirective):
         folder = ROOT / "experiments" / paper.replace("-", "_")
         for path in folder.glob("*/results.json"):
             self.env.note_dependency(str(path))
-        lines = paper_markdown(paper).splitlines()
-        return self.parse_text_to_nodes("\n".join(lines), allow_section_headings=True)
+        # Text without a heading would end up behind the sections.
+        text = f"### Verdicts\n\n{paper_markdown(paper)}"
+        return self.parse_text_to_nodes(text, allow_section_headings=True)
 
 
 def setup(app: Any) -> dict[str, Any]:
