@@ -145,7 +145,9 @@ class Rules:
         for coefficient, root in step.get("squares", []):
             self.trust("square")
             self.nonnegative(coefficient, "coefficient of a square")
-            total = self.field.add(total, self.value(f"({coefficient})*({root})**2"))
+            base = self.value(root)  # parsed on its own: text pasted into a product could change its meaning
+            square = self.field.multiply(self.value(coefficient), self.field.multiply(base, base))
+            total = self.field.add(total, square)
             equality = False
         if step.get("slack", "0") != "0":
             self.nonnegative(step["slack"], "slack")
