@@ -133,7 +133,18 @@ def _dispatch(words: list[str]) -> int:
             do=f"{suggestion(name, COMMANDS)}run bstheory --help",
         )
     function = load(name)
+    rest = _with_json_target(rest)
     import tyro
 
     code = tyro.cli(function, prog=f"bstheory {name}", args=rest, config=(tyro.conf.FlagCreatePairsOff,))
     return int(code or 0)
+
+
+def _with_json_target(words: list[str]) -> list[str]:
+    """A ``--json`` that no file follows means stdout, in every command."""
+    out: list[str] = []
+    for place, word in enumerate(words):
+        out.append(word)
+        if word == "--json" and (place + 1 == len(words) or words[place + 1].startswith("--")):
+            out.append("-")
+    return out

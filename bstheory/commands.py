@@ -107,6 +107,8 @@ def recheck(file: Annotated[Path, Positional, arg(metavar="FILE")], *, json: Jso
             print(f"reason: {report.reason}")
         if report.rests_on:
             print(f"rests on: {', '.join(report.rests_on)}")
+        for line in report.assumes:
+            print(f"  assumes {line}")
     return 0 if report.valid else 1
 
 
@@ -155,6 +157,10 @@ def evaluate(
                 got=f"--schedule {schedule!r} without --tokens",
                 rule="a schedule has a bound only up to a number of tokens",
                 do="add --tokens, e.g. --tokens 1000000",
+            )
+        if not 0 < tokens < 10**15:
+            raise input_error(
+                got=f"--tokens {tokens}", rule="it is a positive number below 10^15", do="correct it"
             )
         batches = parse(schedule).rounded(multiple=1).batch_sizes(num_tokens=tokens, last="partial")
     found = bound.evaluate(constants=constants, schedule=batches)

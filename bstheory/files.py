@@ -60,7 +60,7 @@ def read_json(path: Path | str) -> Any:
         raise input_error(
             got=f"file {str(path)!r}", rule=f"it cannot be read ({error.strerror})", do="check the path"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise input_error(
             got=f"file {str(path)!r}",
             rule=f"it is not valid JSON ({error})",

@@ -9,11 +9,11 @@ stand side by side.
 from __future__ import annotations
 
 import dataclasses
-import json as json_module
 import math
 from typing import Any
 
 from bstheory import schedules
+from bstheory.commands import JsonFile, emit
 from bstheory.errors import input_error
 from bstheory.half_life import LN2, bias_correction, half_life_from_beta
 from bstheory.memory import OPTIMIZERS, training_memory
@@ -221,7 +221,7 @@ def _admissible(ref: dict[str, Any], half2: float, eta: float) -> dict[str, floa
     if ref["beta1"] == 0:
         return {}
     length = ref["to_seq_len"]
-    found = {"adam_token_half_life (beta1 < beta2)": half2 * -math.log2(ref["beta1"]) / length}
+    found = {"adam_token_half_life_momentum (beta1 < beta2)": half2 * -math.log2(ref["beta1"]) / length}
     for name, share in (("adam_norm_test (C)", 0.125), ("adam_norm_test (feasible)", 1.0)):
         found[name] = norm_test_max_batch(beta1=ref["beta1"], half_life=half2, eta=eta, share=share) / length
     return found
@@ -377,7 +377,7 @@ def command(
     width: int | None = None,
     vocab_size: int | None = None,
     throughput: str | None = None,
-    json: bool = False,
+    json: JsonFile = None,
 ) -> int:
     """Transfer a run's optimizer settings to another batch size, or to a whole schedule, rule by rule.
 
@@ -387,9 +387,9 @@ def command(
         from_batch_size: global batch of the reference run, in sequences.
         seq_len: tokens per sequence.
         beta2: of the reference run.
-        to_batch_size: the target batch size; or give to_schedule.
-        to_schedule: a batch-size schedule over tokens, such as "0:64 1M:256 4M:1024", with num_tokens.
-        num_tokens: length of the run, for to_schedule.
+        to_batch_size: the target batch size; or give --to-schedule.
+        to_schedule: a batch-size schedule over tokens, such as "0:64 1M:256 4M:1024", with --num-tokens.
+        num_tokens: length of the run, for --to-schedule.
         to_seq_len: tokens per sequence of the target, if it changes.
         beta1: of the reference run.
         learning_rate: of the reference run; without it no rate is proposed.
@@ -398,11 +398,11 @@ def command(
         warmup_steps: of the reference run.
         eta: tolerance of the norm test, for the largest batch that its theorem admits.
         noise_scale: gradient noise scale in sequences, for the rules that need it.
-        layers: of the model, for memory, with width and vocab_size.
+        layers: of the model, for memory, with --width and --vocab-size.
         width: of the model.
         vocab_size: of the model.
         throughput: measured "batch:tokens/s" pairs, such as "1:21000 4:60000 16:64000".
-        json: print JSON instead of tables.
+        json: write the result to this file, or - (or nothing) for stdout instead of tables.
     """
     found = plan(
         from_batch_size=from_batch_size,
@@ -424,8 +424,8 @@ def command(
         vocab_size=vocab_size,
         throughput=None if throughput is None else table(throughput),
     )
-    if json:
-        print(json_module.dumps(found.to_dict(), indent=2, allow_nan=False))
-    else:
+    if json is not None:
+        emit(found.to_dict(), json)
+    if json != "-":
         render(found)
     return 0

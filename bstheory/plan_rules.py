@@ -91,7 +91,7 @@ def target(
             "beta2",
             "sde",
             first_order,
-            "the same to first order in 1 - beta2",
+            "the half-life, to first order in 1 - beta2",
             f"misses the half-life by {abs(first_order - beta2):.2g} in beta2",
             "scaling_rule_relations",
         )
@@ -99,7 +99,7 @@ def target(
     add("beta1", "fixed", ref["beta1"], "momentum in steps", "its half-life in tokens", "")
     add("beta1", "half_life", moved1, "momentum kernel in tokens, variance of m", "", "momentum_variance")
     if ref["eps"] > 0:
-        add("eps", "fixed", ref["eps"], "the setting itself", "its size relative to sqrt(v)", "")
+        add("eps", "fixed", ref["eps"], "eps in units of the gradient", "its size relative to sqrt(v)", "")
         add(
             "eps",
             "sde",

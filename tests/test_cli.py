@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import subprocess
 import sys
@@ -96,3 +97,21 @@ def test_no_color_is_honored(monkeypatch: pytest.MonkeyPatch) -> None:
         os.waitpid(pid, 0)
         seen[value] = output
     assert b"\x1b[" in seen[""] and b"\x1b[" not in seen["1"]
+
+
+def test_json_without_a_file_means_stdout_in_every_command() -> None:
+    plan = (
+        "plan",
+        "--from-batch-size",
+        "512",
+        "--to-batch-size",
+        "1",
+        "--seq-len",
+        "1024",
+        "--beta2",
+        "0.95",
+    )
+    for command in (("cite",), plan):
+        bare, dash = bstheory(*command, "--json"), bstheory(*command, "--json", "-")
+        assert bare.returncode == 0, bare.stderr
+        assert bare.stdout == dash.stdout and json.loads(bare.stdout)

@@ -95,7 +95,7 @@ def test_published_beta2_limits_of_the_norm_test():
 def test_admissible_batches_and_their_warnings():
     found = make(to_batch_size=4096, learning_rate=1e-3)
     momentum = found.beta2_half_life * math.log2(1 / 0.9) / 1024
-    assert found.admissible["adam_token_half_life (beta1 < beta2)"] == pytest.approx(momentum)
+    assert found.admissible["adam_token_half_life_momentum (beta1 < beta2)"] == pytest.approx(momentum)
     text = " ".join(found.warnings)
     assert "exceeds 1052" in text and "admits" in text and "sqrt(beta2)" in text and "disagree" in text
     quiet = make(to_batch_size=256, learning_rate=1e-3)

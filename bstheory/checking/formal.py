@@ -44,11 +44,12 @@ def statement(document: Mapping[str, Any]) -> dict[str, Any]:
         for name in sorted(names(parse(waiting.pop())) - set(reached)):
             entry = symbols[name]
             reached[name] = {
-                key: entry.get(key) for key in ("sign", "depends", "definition", "fixed", "meaning")
+                key: entry.get(key) for key in ("sign", "depends", "definition", "fixed", "meaning", "latex")
             }
             of = (entry["definition"] or {}).get("of", [])
             waiting += [of] if isinstance(of, str) else of
-    return {"symbols": reached, "hypotheses": hypotheses, "chains": chains, "claim": claim}
+    words = {key: document.get(key) for key in ("title", "assumptions")}
+    return {"symbols": reached, "hypotheses": hypotheses, "chains": chains, "claim": claim, **words}
 
 
 def statement_hash(document: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from bstheory.checking.formal import method
@@ -62,6 +62,7 @@ class Report:
     claim_hash: str
     establishes: str = "proved"
     method: str = ""
+    assumes: tuple[str, ...] = ()
 
 
 def claim_hash(document: Mapping[str, Any]) -> str:
@@ -79,7 +80,21 @@ def recheck_document(document: Mapping[str, Any]) -> Report:
     if not report.valid:
         return report
     plain = f"{METHODS[report.establishes]}, {report.steps} steps"
-    return dataclasses.replace(report, method=method(document, plain))
+    return dataclasses.replace(
+        report, method=method(document, plain), assumes=tuple(dict.fromkeys(assumed(document)))
+    )
+
+
+def assumed(document: Mapping[str, Any]) -> Iterator[str]:
+    """Each inequality or equation that is assumed, under the name of its assumption.
+
+    A checker cannot know whether an assumption is what its name promises; a reader of these lines can.
+    """
+    for part in document["parts"].values() if document.get("kind") == "parts" else [document]:
+        for step in part.get("steps", []):
+            if step["kind"] == "assumption":
+                relation = "=" if step["relation"] == "==" else step["relation"]
+                yield f"{step.get('assumption', step['name'])}: {step['gap']} {relation} 0"
 
 
 def _report(document: Mapping[str, Any]) -> Report:

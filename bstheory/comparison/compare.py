@@ -107,8 +107,14 @@ def compare(bound: Bound, run: Run, *, level: float = 0.99) -> Comparison:
         level: of all limits together.
 
     Raises:
-        InputError: ``level`` outside (0, 1), or fewer than two seeds.
+        InputError: ``level`` outside (0, 1), fewer than two seeds, or a kind of statement that no run tests.
     """
+    if bound.kind not in ("upper", "identity", "two-sided"):
+        raise input_error(
+            got=f"{bound.slug} of kind {bound.kind!r}",
+            rule="a run is compared with an upper bound, an identity or a two-sided bound",
+            do="choose another theorem",
+        )
     if not 0 < level < 1:
         raise input_error(
             got=f"level={level}", rule="it lies strictly between 0 and 1", do="pass for example 0.99"
@@ -153,6 +159,11 @@ def compare(bound: Bound, run: Run, *, level: float = 0.99) -> Comparison:
     lost = int((~np.isfinite(samples)).any(axis=1).sum())
     if lost:
         reason = f"the series {bound.quantity} is not finite in {lost} of {len(run.seeds)} seeds"
+        return Comparison(**common, verdict=Verdict.UNDECIDED, reason=reason, method="none")
+    if not np.all(np.isfinite(value)):
+        reason = (
+            f"the bound is not a finite number at {int((~np.isfinite(value)).sum())} of {len(value)} records"
+        )
         return Comparison(**common, verdict=Verdict.UNDECIDED, reason=reason, method="none")
     # Only a bounded gradient gives the trivial value the rank of an almost-sure range.
     bounded = any(assumption.name == "bounded_gradient" for assumption in bound.assumptions)

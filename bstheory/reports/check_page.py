@@ -87,7 +87,7 @@ def _theorem(
     simulations = [other for other in links if other.part == "simulation" and other.slug == link.slug]
     # Adaptive batches are compared at the end only: a row of the table, no curve.
     drawn = [other for other in simulations if len(other.detail.curves.get("tokens", ())) > 1]
-    figure, caption, constants = Markup(""), "", ""
+    figure, caption = Markup(""), ""
     if drawn:
         titles = [other.name.replace("->", " to ") for other in drawn]
         shown = plot([other.detail for other in drawn], titles=titles)
@@ -96,10 +96,6 @@ def _theorem(
             "Left-hand side of the theorem over tokens: its bound, the mean over seeds with confidence "
             "limits, and the trivial bound, on logarithmic axes."
         )
-        constants = ", ".join(
-            f"{name} = {_short(value)}" for name, value in drawn[0].detail.constants.items()
-        )
-    audited = {item.assumption: item for item in simulations[0].detail.audit} if simulations else {}
     statements = {assumption.name: assumption.statement for assumption in bound.assumptions}
     return {
         "slug": link.slug,
@@ -111,19 +107,14 @@ def _theorem(
         "certificate": certificate,
         "assumptions": bound.assumptions,
         "audit": [
-            {
-                "name": name,
-                "statement": statements.get(name, "the run measured what the theorem bounds"),
-                "outcome": item.outcome,
-                "reason": item.reason,
-            }
-            for name, item in audited.items()
+            row | {"statement": statements.get(row["name"], "the run measured what the theorem bounds")}
+            for row in _audits(simulations)
         ],
         "simulations": simulations,
         "tables": [table_of(other.detail) if other.detail.curves else [] for other in simulations],
         "figure": figure,
         "caption": caption,
-        "constants": constants,
+        "settings": _settings(simulations),
         "notes": bound.notes,
         "parts": _parts(certificate.evidence, formulas, draw=draw),
         "rests_on": ", ".join(certificate.rests_on),
@@ -132,6 +123,35 @@ def _theorem(
             for r in bound.references
         ),
     }
+
+
+def _audits(simulations: Sequence[Any]) -> list[dict[str, str]]:
+    """Each assumption's outcome; where the runs differ, one row for each, with the schedules it is about."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for link in simulations:
+        for item in link.detail.audit:
+            found.setdefault((item.assumption, item.outcome, item.reason), []).append(_schedule(link))
+    rows = []
+    for (name, outcome, reason), schedules in sorted(found.items(), key=lambda entry: entry[0][0]):
+        about = "" if len(schedules) == len(simulations) else f"{', '.join(schedules)}: "
+        rows.append({"name": name, "outcome": outcome, "reason": about + reason})
+    return rows
+
+
+def _settings(simulations: Sequence[Any]) -> list[dict[str, str]]:
+    """How the limits were computed and at which constants, once for the schedules that share both."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for link in simulations:
+        constants = ", ".join(f"{name} = {_short(value)}" for name, value in link.detail.constants.items())
+        found.setdefault((link.method, constants), []).append(_schedule(link))
+    return [
+        {"schedules": ", ".join(names), "method": method, "constants": constants}
+        for (method, constants), names in found.items()
+    ]
+
+
+def _schedule(link: Any) -> str:
+    return link.name.partition(":")[0]
 
 
 def _parts(evidence: Mapping[str, Any], formulas: Formulas, *, draw: bool) -> list[dict[str, Any]]:

@@ -217,7 +217,7 @@ def needs_schedule(slug: str, batch_size: np.ndarray | None) -> np.ndarray:
         raise input_error(
             got="no schedule",
             rule=f"{slug} needs the tokens of every step",
-            do="pass schedule=[B_1, ..., B_K]",
+            do="pass schedule=[B_1, ..., B_K] (--schedule and --tokens on the command line)",
         )
     return batch_size
 

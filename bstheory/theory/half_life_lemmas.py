@@ -204,7 +204,7 @@ def need_schedule(slug: str, batch_size: Any) -> np.ndarray:
         raise input_error(
             got="no schedule",
             rule=f"{slug} needs the tokens of every step",
-            do="pass schedule=[B_1, ..., B_K]",
+            do="pass schedule=[B_1, ..., B_K] (--schedule and --tokens on the command line)",
         )
     return np.asarray(batch_size, dtype=float)
 

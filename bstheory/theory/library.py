@@ -26,7 +26,7 @@ def get(slug: str) -> Any:
     """
     if slug not in all_slugs():
         near = difflib.get_close_matches(slug, all_slugs(), n=3, cutoff=0.4)
-        hint = f"did you mean {' or '.join(near)}" if near else "list them with `bstheory check --list`"
+        hint = f"did you mean {' or '.join(near)}" if near else "docs/theorems/README.md lists them"
         raise input_error(got=f"slug {slug!r}", rule="no theorem has that name", do=hint)
     return importlib.import_module(f"{_modules.__name__}.{slug}").BOUND
 

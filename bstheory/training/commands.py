@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json as json_module
+import math
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,13 +33,30 @@ def count(text: str | int) -> int:
         value = Fraction(word[:-1] if factor > 1 else word) * factor
     except (ValueError, ZeroDivisionError):
         value = Fraction(1, 2)
-    if value.denominator != 1 or value < 1:
+    if value.denominator != 1 or not 1 <= value < 10**18:
         raise input_error(
-            got=f"count {str(text)!r}",
-            rule="a count is a positive integer, with K, M, B or T for thousands to trillions",
+            got=f"count {str(text)[:40]!r}",
+            rule="a count is a positive integer below 10^18, with K, M, B or T for thousands to trillions",
             do="write for example 500k or 2.5M",
         )
     return int(value)
+
+
+def _need(name: str, value: float | None, low: float, high: float = math.inf) -> None:
+    """Raise ``InputError`` unless ``value`` is None or lies in [low, high)."""
+    if value is not None and not low <= value < high:
+        raise input_error(
+            got=f"{name} {value}",
+            rule=f"it is at least {low:g}" + ("" if high == math.inf else f" and below {high:g}"),
+            do="correct it",
+        )
+
+
+def _writable(path: Path) -> None:
+    """Raise ``InputError`` now rather than after the work if nothing can be written beside ``path``."""
+    from bstheory.files import atomic_write
+
+    atomic_write(path.parent / f".{path.name}-probe", b"").unlink()
 
 
 def _emit(document: Any, target: str) -> None:
@@ -245,6 +263,19 @@ def train(
 
     if not 0 <= warmup < 1:
         raise input_error(got=f"warmup={warmup}", rule="it is a fraction in [0, 1)", do="pass 0.05 for 5 %")
+    for name, given in (
+        ("--seq-len", seq_len),
+        ("--eval-rows", eval_rows),
+        ("--log-every-steps", log_every_steps),
+    ):
+        _need(name, given, 1)
+    for name, given in (
+        ("--evals", evals),
+        ("--checkpoints", checkpoints),
+        ("--stop-after-seconds", stop_after_seconds),
+    ):
+        _need(name, given, 0, 1e9)
+    _need("--seed", seed, 0, 2**47)
     shape = model_config(model)
     length = seq_len or shape.context
     budget = count(tokens) // length * length
@@ -283,6 +314,13 @@ def train(
     )
     rows, held_out, provenance = _rows(data, shape, seq_len=length, seed=seed, block=block)
     folder = Path(out or f"runs/{model}-seed{seed}")
+    if resume and not folder.is_dir():
+        raise input_error(
+            got=f"--resume with {str(folder)!r}",
+            rule="there is no such run",
+            do="name its folder with --out, or leave --resume out",
+        )
+    _writable(folder / "run.json")
     with world(device) as here:
         trainer = Trainer(
             config,
@@ -506,6 +544,19 @@ def predict(
     from bstheory.training.predict import basis, campaign_predictions, run_probe
     from bstheory.training.predictions import write_predictions
 
+    if not batch_sizes:
+        raise input_error(got="no --batch-sizes", rule="a campaign has at least one", do="name them")
+    for name, given in (
+        ("--batch-sizes", min(batch_sizes)),
+        ("--reference-batch-size", reference_batch_size),
+        ("--seq-len", seq_len),
+        ("--probe-batch-size", probe_batch_size),
+        ("--probe-micro-batch-size", probe_micro_batch_size),
+        ("--memory-micro-batch", memory_micro_batch),
+    ):
+        _need(name, given, 1)
+    _need("--probe-steps", probe_steps, 0)
+    _writable(Path(out))
     shape = model_config(model)
     length = seq_len or shape.context
     reference = reference_batch_size or max(batch_sizes)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -62,6 +63,20 @@ class OptimizerConfig:
             raise input_error(
                 got=f"optimizer {self.name!r}", rule=f"it is one of {', '.join(NAMES)}", do="choose one"
             )
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise input_error(
+                    got=f"{name}={getattr(self, name)}",
+                    rule=f"0 <= {name} < 1, because 1 never forgets",
+                    do="lower it, or give a half-life in tokens",
+                )
+        for name in ("weight_decay", "eps"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise input_error(
+                    got=f"{name}={getattr(self, name)}",
+                    rule=f"{name} is finite and not negative",
+                    do="correct it",
+                )
         if self.in_backward and self.name == "muon":
             raise input_error(
                 got="muon with in_backward",

@@ -23,8 +23,9 @@ from bstheory.training import BatchSizeScheduler, GradientStatistics, TokenHalfL
 flags = argparse.ArgumentParser(description=__doc__)
 flags.add_argument("--fsdp", action="store_true")
 flags.add_argument("--tokens", type=int, default=200_000)
-flags.add_argument("--folder", type=Path, default=Path("runs/tutorial"))
+flags.add_argument("--folder", type=Path)
 flags = flags.parse_args()
+flags.folder = flags.folder or Path("runs/tutorial-fsdp" if flags.fsdp else "runs/tutorial-ddp")
 dist.init_process_group()  # gloo on CPUs, NCCL on GPUs
 rank, world, context = dist.get_rank(), dist.get_world_size(), 16
 text = "".join(pydoc_data.topics.topics.values()).encode()  # real text that every Python has
@@ -72,4 +73,6 @@ while (plan := scheduler.plan()) is not None:
             print(f"step {plan.step:5d}  batch size {plan.batch_size:4d}  loss {seen.loss:.3f}", flush=True)
             states = {name: part.state_dict() for name, part in parts.items()}
             write_json(saved, {"folder": folder, "sizes": sizes, **states})
+if rank == 0:
+    print(f"finished; {saved} has the schedule that the rule chose")
 dist.destroy_process_group()

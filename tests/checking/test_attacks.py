@@ -56,6 +56,13 @@ def chain(start: str, previous: str = "v", after: str = "v", **more: str) -> Cas
 
 
 FALSE: dict[str, tuple[Case, str]] = {
+    "-1 >= 0: a root whose parentheses close early": (
+        document(
+            {},
+            [{"name": "a", "kind": "combine", "gap": "-1", "uses": [], "squares": [["1", "-1)*(1"]]}],
+        ),
+        "",
+    ),
     "1 == 0: a symbol called 1": (
         document(
             {"1": defined("steps", "0")},

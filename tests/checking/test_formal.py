@@ -67,7 +67,21 @@ def another_meaning(document: dict) -> None:
     document["symbols"]["R"]["meaning"] = "bound on the mean gradient"
 
 
-@pytest.mark.parametrize("drift", [weaker, another_hypothesis, another_meaning])
+def another_title(document: dict) -> None:
+    document["title"] = "Adam converges"
+
+
+def no_words(document: dict) -> None:
+    document["assumptions"] = []
+
+
+def another_symbol(document: dict) -> None:
+    document["symbols"]["R"]["latex"] = "0"
+
+
+@pytest.mark.parametrize(
+    "drift", [weaker, another_hypothesis, another_meaning, another_title, no_words, another_symbol]
+)
 def test_a_drifted_claim_loses_the_label_although_it_checks(drift) -> None:
     document = copy.deepcopy(DOCUMENT)
     drift(document)
@@ -104,3 +118,12 @@ def test_the_claim_hash_covers_title_and_assumptions(edit, tmp_path: Path) -> No
     report = bst.recheck(path)
     assert not report.valid
     assert "claim_hash" in report.reason
+
+
+def test_every_assumed_inequality_is_shown() -> None:
+    """A step that is assumed under another assumption's name is at least visible."""
+    document = copy.deepcopy(DOCUMENT)
+    another_hypothesis(document)
+    step = next(s for s in document["steps"] if s["kind"] == "assumption")
+    before, after = recheck_document(DOCUMENT).assumes, recheck_document(document).assumes
+    assert set(after) - set(before) == {f"{step['assumption']}: 1 - R >= 0"}

@@ -295,3 +295,16 @@ def test_adaptive_batches_are_compared_at_their_common_end() -> None:
     assert compare(divided(FLAGSHIP, 1e4), run).verdict is Verdict.REFUTED
     other = compare(bst.theorems.adam_token_half_life_variance_aware, run)
     assert other.verdict is Verdict.UNDECIDED and "each path of this run has its own" in other.reason
+
+
+@pytest.mark.parametrize("factor", [np.nan, 0.0])
+def test_a_bound_that_is_not_a_finite_number_decides_nothing(run: Run, factor: float) -> None:
+    with np.errstate(divide="ignore"):
+        seen = compare(divided(FLAGSHIP, factor), run)
+    assert seen.verdict is Verdict.UNDECIDED and "finite" in seen.reason
+
+
+@pytest.mark.parametrize("kind", ["lower", "prediction"])
+def test_statements_that_no_run_tests_are_refused(run: Run, kind: str) -> None:
+    with pytest.raises(InputError, match=f"kind '{kind}'"):
+        compare(dataclasses.replace(FLAGSHIP, kind=kind), run)

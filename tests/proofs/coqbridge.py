@@ -234,6 +234,14 @@ def derived(slug: str, part: str) -> Any:
     return found[part] if part else found
 
 
+def claimed(slug: str, part: str) -> Mapping[str, Any]:
+    """The document that a certificate holds: with the theorem's title and assumptions in words."""
+    from bstheory.theory import library
+
+    document = library.get(slug).document()
+    return document["parts"][part] if part else document
+
+
 def labels(recorded: Mapping[str, Any]) -> dict[str, Any]:
     """The content of ``formal_proofs.json``; raises where Coq does not accept a derivation's right side."""
     from bstheory.checking.formal import statement_hash
@@ -249,7 +257,7 @@ def labels(recorded: Mapping[str, Any]) -> dict[str, Any]:
             "theorem": theorem,
             "file": entry["file"],
             "coq_statement_sha256": hashlib.sha256(entry["statement"].encode()).hexdigest(),
-            "statement_sha256": statement_hash(derivation.document()),
+            "statement_sha256": statement_hash(claimed(slug, part)),
         }
     return {"theorems": found}
 

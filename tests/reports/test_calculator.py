@@ -69,7 +69,7 @@ def expected(at: dict[str, float]) -> dict[str, float]:
         "beta2": found.value("beta2", "half_life"),
         "one_minus_beta2": one_minus_beta(half_life=half, tokens_per_step=tokens1),
         "beta1": found.value("beta1", "half_life"),
-        "admissible": found.admissible["adam_token_half_life (beta1 < beta2)"],
+        "admissible": found.admissible["adam_token_half_life_momentum (beta1 < beta2)"],
         "bias_correction": bias_correction(tokens=at["tokens"], half_life=half),
         "bias_correction_if_fixed": bias_correction(tokens=at["tokens"], half_life=left),
         "effective_rate": math.sqrt(bias_correction(tokens=at["tokens"], half_life=half)) / c1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from typing import Any
@@ -207,6 +208,9 @@ def main() -> None:
     if dist.get_rank() == 0:
         with open(sys.argv[1], "w") as stream:
             json.dump(results, stream)
+    # Groups that wrapped models still hold would be destroyed at interpreter exit, where gloo's threads abort.
+    dist.barrier()
+    gc.collect()
     dist.destroy_process_group()
 
 

@@ -573,7 +573,7 @@ def value(
         raise input_error(
             got="no schedule",
             rule=f"{slug} needs the tokens of every step",
-            do="pass schedule=[B_1, ..., B_K]",
+            do="pass schedule=[B_1, ..., B_K] (--schedule and --tokens on the command line)",
         )
     names = ("alpha", "h", "eps", "R", "L", "d", "Delta", "young")
     alpha, h, eps, R, L, d, delta, young = (np.asarray(constants[name], dtype=float) for name in names)

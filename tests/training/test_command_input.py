@@ -1,0 +1,50 @@
+"""Mistakes on the command lines of training: one line, exit code 2, before any work and without any loss."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bstheory import cli
+
+TRAIN = ("train", "tiny", "--tokens", "2k")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((*TRAIN, "--beta2", "1.0"), "beta2=1.0"),
+        ((*TRAIN, "--beta1", "nan"), "beta1=nan"),
+        ((*TRAIN, "--weight-decay", "-1"), "weight_decay=-1.0"),
+        ((*TRAIN, "--seq-len", "0"), "--seq-len 0"),
+        ((*TRAIN, "--evals", "-1"), "--evals -1"),
+        ((*TRAIN, "--stop-after-seconds", "nan"), "--stop-after-seconds nan"),
+        ((*TRAIN, "--seed", "99999999999999999999"), "--seed 9999"),
+        ((*TRAIN, "--resume", "--out", "nowhere"), "there is no such run"),
+        (("train", "tiny", "--tokens", "1e400"), "below 10^18"),
+        ((*TRAIN, "--out", "a_file"), "cannot be written"),
+        ((*TRAIN, "--out", "a_file/run"), "cannot be written"),
+        (("predict", "tiny", "--out", "p.json", "--batch-sizes"), "no --batch-sizes"),
+        (("predict", "tiny", "--out", "a_file/p.json"), "cannot be written"),
+        (
+            ("predict", "tiny", "--out", "p.json", "--probe-micro-batch-size", "0"),
+            "--probe-micro-batch-size 0",
+        ),
+    ],
+)
+def test_mistakes_are_one_line_before_any_work(
+    words: tuple[str, ...],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a_file").write_text("mine")
+    with pytest.raises(SystemExit) as left:
+        cli.main(words)
+    error = capsys.readouterr().err.strip()
+    assert left.value.code == 2 and "\n" not in error and message in error
+    assert (tmp_path / "a_file").read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["a_file"]
