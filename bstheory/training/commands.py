@@ -258,7 +258,7 @@ def train(
     """
     from bstheory.models.configs import model_config
     from bstheory.training.config import TrainConfig, batch_size_schedule, warmup_cosine
-    from bstheory.training.parallel import world
+    from bstheory.training.parallel import Interrupted, world
     from bstheory.training.trainer import Trainer
 
     if not 0 <= warmup < 1:
@@ -332,7 +332,16 @@ def train(
             provenance=provenance,
         )
         with _progress(quiet=json == "-" or not here.main) as progress:
-            run = trainer.run(progress=progress, stop_after_seconds=stop_after_seconds)
+            try:
+                run = trainer.run(progress=progress, stop_after_seconds=stop_after_seconds)
+            except Interrupted:
+                if here.main:
+                    print(
+                        f"\nbstheory: interrupted; the last step is saved in {folder}\n"
+                        "resume with the same command and --resume",
+                        file=sys.stderr,
+                    )
+                return 130
     if not here.main:
         return 0
     if json is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import json
 import sys
@@ -182,6 +183,7 @@ def unsynchronized() -> str:
 
 
 def main() -> None:
+    faulthandler.enable()  # an abort inside torch says where it happened
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
     world = dist.get_world_size()

@@ -38,7 +38,7 @@ def torchrun(processes: int, script: Path, *arguments: object, **options: object
 def run(processes: int, script: Path, *arguments: object) -> str:
     process = torchrun(processes, script, *arguments)
     out, err = process.communicate(timeout=240)
-    assert process.returncode == 0, err[-4000:]
+    assert process.returncode == 0, err[:6000]
     return out
 
 
