@@ -236,6 +236,7 @@ def save_figure(drawn: Figure, folder: Path, name: str) -> str:
             buffer = io.BytesIO()
             drawn.savefig(buffer, format=suffix, **options)
             atomic_write(folder / f"{name}.{suffix}", buffer.getvalue())
+            drawn.set_layout_engine("none")  # the first drawing has placed everything
     return embeddable(buffer.getvalue().decode(), name)
 
 
