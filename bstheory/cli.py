@@ -48,12 +48,18 @@ COMMANDS: dict[str, Command] = {
     "train": Command("bstheory.training.commands", "train", "a language model under a batch-size schedule"),
     "data": Command("bstheory.training.commands", "data", "token shards from text"),
     "predict": Command(
-        "bstheory.training.commands", "predict", "what a batch-size campaign will show, written down first"
+        "bstheory.training.campaign_commands",
+        "predict",
+        "what a batch-size campaign will show, written down first",
     ),
-    "validate": Command("bstheory.training.commands", "validate", "saved runs against prediction.json"),
+    "validate": Command(
+        "bstheory.training.campaign_commands", "validate", "saved runs against prediction.json"
+    ),
     "throughput": Command("bstheory.training.commands", "throughput", "tokens per second against batch size"),
     "finetune": Command(
-        "bstheory.training.commands", "finetune", "a checkpoint or Hugging Face model in little memory"
+        "bstheory.training.finetune_command",
+        "finetune",
+        "a checkpoint or Hugging Face model in little memory",
     ),
     "reproduce": Command(
         "bstheory.reproduction.command", "command", "a paper claim by claim: stated, predicted, measured"

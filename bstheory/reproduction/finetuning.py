@@ -112,7 +112,7 @@ def pretrained(folder: Path) -> Path:
 
 def tune(base: Path, text: Path, folder: Path, arm: str, factor: float, seed: int) -> dict[str, Any]:
     """One fine-tuning run through the command; kept as JSON."""
-    from bstheory.training.commands import finetune
+    from bstheory.training.finetune_command import finetune
 
     path = folder / f"{arm}-{factor:g}-{seed}.json"
     if path.exists():

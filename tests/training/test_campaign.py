@@ -12,7 +12,7 @@ import pytest
 
 import bstheory
 from bstheory.run import Run
-from bstheory.training.commands import predict, validate
+from bstheory.training.campaign_commands import predict, validate
 from bstheory.training.predictions import read_predictions
 
 ROOT = Path(bstheory.__file__).resolve().parent.parent

@@ -23,6 +23,7 @@ TRAIN = ("train", "tiny", "--tokens", "2k")
         ((*TRAIN, "--seed", "99999999999999999999"), "--seed 9999"),
         ((*TRAIN, "--resume", "--out", "nowhere"), "there is no such run"),
         (("train", "tiny", "--tokens", "1e400"), "below 10^18"),
+        ((*TRAIN, "--parallel", "fsdp"), "--parallel fsdp in a single process"),
         ((*TRAIN, "--out", "a_file"), "cannot be written"),
         ((*TRAIN, "--out", "a_file/run"), "cannot be written"),
         (("predict", "tiny", "--out", "p.json", "--batch-sizes"), "no --batch-sizes"),
@@ -41,6 +42,7 @@ def test_mistakes_are_one_line_before_any_work(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
     (tmp_path / "a_file").write_text("mine")
     with pytest.raises(SystemExit) as left:
         cli.main(words)

@@ -13,8 +13,8 @@ from bstheory.errors import InputError
 from bstheory.models.configs import model_config
 from bstheory.models.gpt import GPT
 from bstheory.run import Run
-from bstheory.training.commands import finetune
 from bstheory.training.finetune import add_lora, load_pretrained, method_memory
+from bstheory.training.finetune_command import finetune
 from bstheory.training.parallel import World
 
 from .conftest import build, small_config

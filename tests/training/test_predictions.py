@@ -12,7 +12,8 @@ import pytest
 from bstheory.errors import InputError
 from bstheory.models.configs import model_config
 from bstheory.run import Run
-from bstheory.training.commands import count, predict, validate
+from bstheory.training.campaign_commands import predict, validate
+from bstheory.training.command_line import count
 from bstheory.training.predict import campaign_predictions
 from bstheory.training.predictions import (
     Prediction,
