@@ -1,0 +1,169 @@
+"""The sub-commands ``predict`` and ``validate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from tyro.conf import Positional
+
+from bstheory.errors import input_error
+from bstheory.training.command_line import (
+    Precision,
+    emit,
+    need,
+    open_text,
+    print_table,
+    progress_line,
+    require_writable,
+)
+
+
+def predict(
+    model: Positional[str],
+    *,
+    out: str,
+    batch_sizes: tuple[int, ...] = (1, 4, 16, 64),
+    reference_batch_size: int | None = None,
+    reference_beta2: float = 0.95,
+    data: str | None = None,
+    seq_len: int | None = None,
+    precision: Precision = "float32",
+    learning_rate: float = 0.001,
+    probe_steps: int = 100,
+    probe_batch_size: int = 16,
+    probe_micro_batch_size: int = 4,
+    memory_micro_batch: int | None = None,
+    device: Literal["cpu", "cuda"] | None = None,
+    json: str | None = None,
+) -> int:
+    """Write down what a batch-size campaign will show, before it is run: prediction.json with its own hash.
+
+    From the half-life rule (beta2 at each batch size, the order of its gains), the memory model, and a short
+    measured probe (gradient noise scale as an estimate of the critical batch size).
+
+    Args:
+        model: a configuration.
+        out: file to write.
+        batch_sizes: of the campaign, in sequences.
+        reference_batch_size: where fixed beta2 and fixed half-life coincide; default the largest.
+        reference_beta2: beta2 there.
+        data: folder written by bstheory data, or a text file; default the installed documentation.
+        seq_len: tokens per sequence; default the model's context.
+        precision: of the campaign.
+        learning_rate: of the probe.
+        probe_steps: 0 leaves the probe out.
+        probe_batch_size: sequences per probe step.
+        probe_micro_batch_size: the noise is estimated from the spread between micro-batches.
+        memory_micro_batch: also predict peak memory at this micro-batch.
+        device: of the probe.
+        json: also write the predictions to this file, or - for stdout.
+    """
+    from bstheory.files import read_json
+    from bstheory.models.configs import model_config
+    from bstheory.training.parallel import world
+    from bstheory.training.predict import basis, campaign_predictions, run_probe
+    from bstheory.training.predictions import write_predictions
+
+    if not batch_sizes:
+        raise input_error(got="no --batch-sizes", rule="a campaign has at least one", do="name them")
+    for name, given in (
+        ("--batch-sizes", min(batch_sizes)),
+        ("--reference-batch-size", reference_batch_size),
+        ("--seq-len", seq_len),
+        ("--probe-batch-size", probe_batch_size),
+        ("--probe-micro-batch-size", probe_micro_batch_size),
+        ("--memory-micro-batch", memory_micro_batch),
+    ):
+        need(name, given, 1)
+    need("--probe-steps", probe_steps, 0)
+    require_writable(Path(out))
+    shape = model_config(model)
+    length = seq_len or shape.context
+    reference = reference_batch_size or max(batch_sizes)
+    probe, provenance = None, {}
+    if probe_steps:
+        rows, held_out, provenance = open_text(data, shape, seq_len=length, seed=0)
+        with world(device) as here, progress_line(quiet=json == "-") as progress:
+            probe = run_probe(
+                shape,
+                data=rows,
+                validation=held_out,
+                here=here,
+                learning_rate=learning_rate,
+                batch_size=probe_batch_size,
+                micro_batch_size=probe_micro_batch_size,
+                steps=probe_steps,
+                precision=precision,
+                progress=progress,
+            )
+    predictions = campaign_predictions(
+        shape,
+        batch_sizes=batch_sizes,
+        reference_batch_size=reference,
+        reference_beta2=reference_beta2,
+        seq_len=length,
+        precision=precision,
+        memory_micro_batch=memory_micro_batch,
+        probe=probe,
+    )
+    digest = write_predictions(
+        out,
+        predictions=predictions,
+        basis=basis(
+            probe, model=model, reference_batch_size=reference, reference_beta2=reference_beta2, **provenance
+        ),
+    )
+    if json is not None:
+        emit(read_json(out), json)
+    if json != "-":
+        print_table("predictions", ["name", "statement"], [[p.name, p.statement] for p in predictions])
+        print(f"sha256 {digest} in {out}")
+    return 0
+
+
+def validate(run: Positional[tuple[str, ...]], *, against: str, json: str | None = None) -> int:
+    """Judge saved runs against predictions that were written before them: one verdict per prediction.
+
+    Args:
+        run: folders of runs (each with run.json); runs of one name with different seeds are one arm.
+        against: prediction.json, written by bstheory predict; its hash is checked.
+        json: write the findings to this file, or - for stdout.
+
+    Returns:
+        1 if any prediction is refuted, else 0.
+    """
+    from bstheory.run import Run
+    from bstheory.training.predictions import read_predictions
+    from bstheory.training.predictions import validate as judge
+    from bstheory.verdict import Verdict
+
+    if not run:
+        raise input_error(got="no run", rule="there is at least one run folder", do="pass them")
+    findings = judge([Run.load(folder) for folder in run], read_predictions(against))
+    documents = [
+        {"name": p.name, "statement": p.statement, "verdict": v.word, **_finite(n)} for p, v, n in findings
+    ]
+    if json is not None:
+        emit(documents, json)
+    if json != "-":
+        rows = [[d["name"], d["verdict"], d["statement"], _numbers(d)] for d in documents]
+        print_table("predictions", ["name", "verdict", "statement", "measured"], rows)
+    return int(any(v is Verdict.REFUTED for _, v, _ in findings))
+
+
+def _finite(numbers: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no infinities: an interval with one is left out."""
+    import math
+
+    return {
+        k: v for k, v in numbers.items() if not (k == "interval" and not all(math.isfinite(x) for x in v))
+    }
+
+
+def _numbers(document: dict[str, Any]) -> str:
+    if "why" in document:
+        return document["why"]
+    value = document.get("effect", document.get("measured"))
+    interval = document.get("interval")
+    return f"{value:.4g}" + ("" if interval is None else f" [{interval[0]:.4g}, {interval[1]:.4g}]")

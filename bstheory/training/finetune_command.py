@@ -1,0 +1,152 @@
+"""The sub-command ``finetune``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+from bstheory.errors import input_error
+from bstheory.training.command_line import (
+    OptimizerName,
+    Precision,
+    count,
+    emit,
+    optimizer_config,
+    print_table,
+    progress_line,
+)
+
+
+def finetune(
+    model: Positional[str],
+    text: Positional[str],
+    *,
+    out: str,
+    method: Literal["full", "lora"] = "full",
+    optimizer: OptimizerName = "adafactor",
+    tokens: str = "200k",
+    batch_size: str = "1",
+    learning_rate: float = 1e-3,
+    warmup: float = 0.0,
+    beta2: float = 0.95,
+    beta2_half_life: str | None = None,
+    precision: Precision = "bfloat16",
+    in_backward: bool = True,
+    seq_len: int | None = None,
+    lora_rank: int = 16,
+    lora_alpha: float = 16.0,
+    micro_batch_size: int | None = None,
+    eval_rows: int = 64,
+    seed: int = 0,
+    device: Literal["cpu", "cuda"] | None = None,
+    resume: bool = False,
+    json: str | None = None,
+) -> int:
+    """Fine-tune a checkpoint or a Hugging Face causal language model on a text, in little memory.
+
+    The default is the small-batch recipe: batch size 1, Adafactor, bfloat16 weights with stochastic rounding,
+    updates inside the backward pass. The memory of the alternatives is printed beside it.
+
+    Args:
+        model: checkpoint folder of bstheory train, or a Hugging Face path or name (extra [hf]).
+        text: UTF-8 text, documents separated by <|endoftext|>; about one in twenty is held out.
+        out: folder of the run.
+        method: all weights, or LoRA adapters (extra [hf]) on a frozen model.
+        optimizer: for method full; LoRA uses adamw.
+        tokens: budget, such as 200k.
+        batch_size: sequences, or a schedule by tokens.
+        learning_rate: peak; relative to the weights' size for adafactor.
+        warmup: fraction of the tokens.
+        beta2: per step, where no half-life is given.
+        beta2_half_life: tokens; replaces beta2.
+        precision: of the weights (LoRA adapters stay float32 in a float32 model).
+        in_backward: update weights inside the backward pass.
+        seq_len: tokens per sequence; default the model's context, at most 1024.
+        lora_rank: of the adapters.
+        lora_alpha: their scale is lora_alpha / lora_rank.
+        micro_batch_size: sequences per forward pass.
+        eval_rows: rows of the fixed validation set.
+        seed: row order and rounding.
+        device: default cuda where there is one.
+        resume: continue the run in that folder.
+        json: write the summary to this file, or - for stdout.
+    """
+    import dataclasses
+
+    from bstheory.problems.corpus import load_corpus
+    from bstheory.training.config import TrainConfig, batch_size_schedule, warmup_cosine
+    from bstheory.training.finetune import add_lora, encode_documents, load_pretrained, method_memory
+    from bstheory.training.parallel import world
+    from bstheory.training.shards import TokenRows
+    from bstheory.training.trainer import Trainer
+
+    corpus = load_corpus(text)
+    pretrained = load_pretrained(model)
+    memory = method_memory(pretrained.model, rank=lora_rank)
+    lora = method == "lora"
+    if lora:
+        pretrained = add_lora(pretrained, rank=lora_rank, alpha=lora_alpha)
+    shape = pretrained.description
+    length = seq_len or min(shape.context, 1024)
+    arrays = [
+        encode_documents(pretrained, [d for d in part.tobytes().decode().split("\0") if d])
+        for part in (corpus.train, corpus.validation)
+    ]
+    rows, held_out = (
+        TokenRows(arrays=[a], seq_len=length, vocab_size=shape.vocab_size, seed=s)
+        for a, s in zip(arrays, (seed, 0), strict=True)
+    )
+    budget = count(tokens) // length * length
+    if budget < length:
+        raise input_error(got=f"tokens={tokens}", rule=f"a sequence has {length} tokens", do="pass more")
+    config = TrainConfig(
+        name=f"finetune-{method}-{'adamw' if lora else optimizer}",
+        model=dataclasses.replace(shape, name=Path(shape.name).name),
+        tokens=budget,
+        batch_size=batch_size_schedule(batch_size),
+        learning_rate=warmup_cosine(peak=learning_rate, tokens=budget, warmup=int(warmup * budget)),
+        optimizer=optimizer_config(
+            "adamw" if lora else optimizer,
+            beta1=None,
+            beta2=beta2,
+            beta2_half_life=beta2_half_life,
+            weight_decay=0.0,
+            in_backward=in_backward and not lora,
+        ),
+        seq_len=length,
+        seed=seed,
+        micro_batch_size=micro_batch_size,
+        last_batch="partial",
+        precision="float32" if lora else precision,
+        eval_every_tokens=max(1, budget // 4),
+        eval_rows=eval_rows,
+        log_every_steps=10,
+    )
+    with world(device) as here:
+        trainer = Trainer(
+            config,
+            data=rows,
+            validation=held_out,
+            here=here,
+            folder=out,
+            resume=resume,
+            provenance={"corpus": corpus.describe(), "pretrained": Path(pretrained.source).name},
+            model=pretrained.model,
+        )
+        before = trainer.validation_loss()
+        with progress_line(quiet=json == "-") as progress:
+            run = trainer.run(progress=progress)
+    if json is not None:
+        table = [dataclasses.asdict(m) | {"total": m.total} for m in memory]
+        emit({"name": run.name, "validation_loss_before": before, "memory": table, **run.summary}, json)
+    if json != "-":
+        header = ["method", "weights", "gradients", "state", "total"]
+        cells = [
+            [m.method, *(f"{x / 2**20:,.1f}" for x in (m.weights, m.gradients, m.state, m.total))]
+            for m in memory
+        ]
+        print_table("memory in MiB, activations left out", header, cells)
+        print(f"validation loss {before:.4f} -> {run.summary['final_validation_loss']:.4f}; run in {out}")
+    return 0
