@@ -14,6 +14,7 @@ from bstheory.errors import input_error
 
 OptimizerName = Literal["adamw", "sgd", "sign_sgd", "signum", "adafactor", "muon"]
 Precision = Literal["float32", "bfloat16_autocast", "bfloat16"]
+SinkName = Literal["tensorboard", "trackio", "wandb"]
 
 
 def count(text: str | int) -> int:

@@ -13,6 +13,7 @@ from bstheory.errors import input_error
 from bstheory.training.command_line import (
     OptimizerName,
     Precision,
+    SinkName,
     count,
     emit,
     need,
@@ -57,6 +58,7 @@ def train(
     out: str | None = None,
     resume: bool = False,
     stop_after_seconds: float | None = None,
+    log_to: tuple[SinkName, ...] = (),
     json: str | None = None,
 ) -> int:
     """Train a language model under a batch-size schedule and a token half-life; under torchrun on many
@@ -98,11 +100,13 @@ def train(
         out: folder of the run; default runs/MODEL-seedS.
         resume: continue the run in that folder.
         stop_after_seconds: save and stop after this long; resume later.
+        log_to: also write the series to tensorboard, trackio or wandb (extras of these names).
         json: write the summary to this file, or - for stdout.
     """
     from bstheory.models.configs import model_config
     from bstheory.training.config import TrainConfig, batch_size_schedule, warmup_cosine
     from bstheory.training.parallel import Interrupted, world
+    from bstheory.training.sinks import open_sinks, require_sinks
     from bstheory.training.trainer import Trainer
 
     if not 0 <= warmup < 1:
@@ -170,6 +174,7 @@ def train(
             rule="there is no such run",
             do="name its folder with --out, or leave --resume out",
         )
+    require_sinks(log_to)
     require_writable(folder / "run.json")
     with world(device) as here:
         trainer = Trainer(
@@ -181,9 +186,18 @@ def train(
             resume=resume,
             provenance=provenance,
         )
-        with progress_line(quiet=json == "-" or not here.main) as progress:
+        with (
+            progress_line(quiet=json == "-" or not here.main) as progress,
+            open_sinks(
+                log_to if here.main else (),
+                folder=folder,
+                name=config.name,
+                config=config.to_json(),
+                tokens=trainer.scheduler.position.tokens,
+            ) as observe,
+        ):
             try:
-                run = trainer.run(progress=progress, stop_after_seconds=stop_after_seconds)
+                run = trainer.run(progress=progress, observe=observe, stop_after_seconds=stop_after_seconds)
             except Interrupted:
                 if here.main:
                     print(

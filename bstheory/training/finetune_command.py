@@ -11,6 +11,7 @@ from bstheory.errors import input_error
 from bstheory.training.command_line import (
     OptimizerName,
     Precision,
+    SinkName,
     count,
     emit,
     optimizer_config,
@@ -42,6 +43,7 @@ def finetune(
     seed: int = 0,
     device: Literal["cpu", "cuda"] | None = None,
     resume: bool = False,
+    log_to: tuple[SinkName, ...] = (),
     json: str | None = None,
 ) -> int:
     """Fine-tune a checkpoint or a Hugging Face causal language model on a text, in little memory.
@@ -71,6 +73,7 @@ def finetune(
         seed: row order and rounding.
         device: default cuda where there is one.
         resume: continue the run in that folder.
+        log_to: also write the series to tensorboard, trackio or wandb (extras of these names).
         json: write the summary to this file, or - for stdout.
     """
     import dataclasses
@@ -80,8 +83,10 @@ def finetune(
     from bstheory.training.finetune import add_lora, encode_documents, load_pretrained, method_memory
     from bstheory.training.parallel import world
     from bstheory.training.shards import TokenRows
+    from bstheory.training.sinks import open_sinks, require_sinks
     from bstheory.training.trainer import Trainer
 
+    require_sinks(log_to)
     corpus = load_corpus(text)
     pretrained = load_pretrained(model)
     memory = method_memory(pretrained.model, rank=lora_rank)
@@ -136,8 +141,17 @@ def finetune(
             model=pretrained.model,
         )
         before = trainer.validation_loss()
-        with progress_line(quiet=json == "-") as progress:
-            run = trainer.run(progress=progress)
+        with (
+            progress_line(quiet=json == "-") as progress,
+            open_sinks(
+                log_to,
+                folder=Path(out),
+                name=config.name,
+                config=config.to_json(),
+                tokens=trainer.scheduler.position.tokens,
+            ) as observe,
+        ):
+            run = trainer.run(progress=progress, observe=observe)
     if json is not None:
         table = [dataclasses.asdict(m) | {"total": m.total} for m in memory]
         emit({"name": run.name, "validation_loss_before": before, "memory": table, **run.summary}, json)

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from bstheory.errors import InputError
+from bstheory.errors import InputError, input_error
 from bstheory.files import atomic_write
 from bstheory.run import Run
+from bstheory.training.checkpoints import list_checkpoints
 from bstheory.training.config import TrainConfig
 
 SERIES = ("loss", "batch_size", "learning_rate", "grad_norm", "beta2", "noise", "signal", "validation_loss")
@@ -23,6 +24,18 @@ class NonFiniteError(InputError):
     """A loss, gradient norm or weight stopped being a number; the last checkpoint is from before that."""
 
 
+def non_finite_error(folder: Path | None, step: int, name: str, value: float) -> NonFiniteError:
+    """The error that says which statistic broke at which step, and which checkpoint is from before that."""
+    last = list_checkpoints(folder / "checkpoints")[-1:] if folder else []
+    where = f"the last good checkpoint is {last[0].name}" if last else "no checkpoint was written before"
+    message = input_error(
+        got=f"{name} = {value} at step {step}",
+        rule=f"training stops at the first value that is not finite ({where})",
+        do="lower the learning rate, lengthen the warm-up or clip the gradient",
+    )
+    return NonFiniteError(str(message))
+
+
 @dataclasses.dataclass
 class Record:
     """One line of the run's series: means over the steps since the line before."""
@@ -30,6 +43,11 @@ class Record:
     step: int
     tokens: int
     values: dict[str, float]
+
+
+def crossed(before: int, after: int, every: int | None) -> bool:
+    """Whether a multiple of ``every`` tokens lies in (before, after]; never where it is None."""
+    return every is not None and before // every != after // every
 
 
 def line(record: Record) -> str:

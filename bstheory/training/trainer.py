@@ -44,7 +44,14 @@ from bstheory.training.parallel import (
     stop_signals,
     wrap,
 )
-from bstheory.training.records import NonFiniteError, Record, append_log, rewrite_log, run_of_records
+from bstheory.training.records import (
+    Record,
+    append_log,
+    crossed,
+    non_finite_error,
+    rewrite_log,
+    run_of_records,
+)
 from bstheory.training.shards import TokenRows
 
 DEFAULT_MICRO_BATCH = 64
@@ -186,12 +193,14 @@ class Trainer:
         *,
         stop_after_seconds: float | None = None,
         progress: Callable[[int, int, str], None] | None = None,
+        observe: Callable[[Record], None] | None = None,
     ) -> Run:
         """Train to the end of the token budget, or until the time is up; returns what was recorded.
 
         Args:
             stop_after_seconds: save and return after this long; ``summary["finished"]`` is then False.
             progress: called with (tokens, budget, label) at every record.
+            observe: called with every record, by the process that writes files.
 
         Raises:
             NonFiniteError: a loss, the gradient norm or a weight is not finite.
@@ -207,9 +216,9 @@ class Trainer:
                 over = stop_after_seconds is not None and time.perf_counter() - start > stop_after_seconds
                 leaving = self.here.any(self.stop_requested or over) if self._may_stop else False
                 done = self.scheduler.done
-                validate = done or _crossed(plan.tokens, tokens, self.config.eval_every_tokens)
+                validate = done or crossed(plan.tokens, tokens, self.config.eval_every_tokens)
                 checkpoint = (
-                    done or leaving or _crossed(plan.tokens, tokens, self.config.checkpoint_every_tokens)
+                    done or leaving or crossed(plan.tokens, tokens, self.config.checkpoint_every_tokens)
                 )
                 if validate or checkpoint or len(pending) >= self.config.log_every_steps:
                     record, pending = self._record(pending), []
@@ -218,6 +227,8 @@ class Trainer:
                         self._require_finite(record.step, "validation loss", found)
                         record.values["validation_loss"] = found
                     self._log(record)
+                    if observe and self.here.main:
+                        observe(record)
                     if progress:
                         progress(tokens, self.config.tokens, f"loss {record.values['loss']:.3f}")
                 if checkpoint:
@@ -295,16 +306,8 @@ class Trainer:
         return Record(step=position.step, tokens=position.tokens, values=found)
 
     def _require_finite(self, step: int, name: str, value: float) -> None:
-        if math.isfinite(value):
-            return
-        last = list_checkpoints(self.folder / "checkpoints")[-1:] if self.folder else []
-        where = f"the last good checkpoint is {last[0].name}" if last else "no checkpoint was written before"
-        message = input_error(
-            got=f"{name} = {value} at step {step}",
-            rule=f"training stops at the first value that is not finite ({where})",
-            do="lower the learning rate, lengthen the warm-up or clip the gradient",
-        )
-        raise NonFiniteError(str(message))
+        if not math.isfinite(value):
+            raise non_finite_error(self.folder, step, name, value)
 
     @torch.no_grad()
     def validation_loss(self) -> float:
@@ -394,7 +397,3 @@ class Trainer:
     def _may_stop(self) -> bool:
         """Ranks agree on stopping every few steps only, because agreeing costs a synchronization."""
         return self.here.size == 1 or self.scheduler.position.step % 8 == 0
-
-
-def _crossed(before: int, after: int, every: int | None) -> bool:
-    return every is not None and before // every != after // every
