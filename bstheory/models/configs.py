@@ -258,6 +258,19 @@ CONFIGS: dict[str, Callable[[], GPTConfig]] = {
     "tiny_study": lambda: _small_batch(
         name="tiny_study", layers=1, width=32, head_size=32, vocab_size=256, context=32
     ),
+    # The study's model with another width (w) or sequence length (t), for what should not depend on either.
+    "tiny_study_w16": lambda: _small_batch(
+        name="tiny_study_w16", layers=1, width=16, head_size=16, vocab_size=256, context=32
+    ),
+    "tiny_study_w64": lambda: _small_batch(
+        name="tiny_study_w64", layers=1, width=64, head_size=64, vocab_size=256, context=32
+    ),
+    "tiny_study_t8": lambda: _small_batch(
+        name="tiny_study_t8", layers=1, width=32, head_size=32, vocab_size=256, context=8
+    ),
+    "tiny_study_t128": lambda: _small_batch(
+        name="tiny_study_t128", layers=1, width=32, head_size=32, vocab_size=256, context=128
+    ),
     "tiny_llama": lambda: _llama(
         name="tiny_llama",
         layers=2,

@@ -86,7 +86,7 @@ CLAIMS = (
         protocol="Adam at a fixed half-life; each family three shapes x four rates x three seeds at three budgets for "
         "step costs 0 and 16 rows; rules three tolerances x four rates x three seeds over 1,536 rows, J = 4, compared "
         "with the constant family interpolated in log cost; a seed's setting chosen by the other seeds; Student tests "
-        "over paired seeds, Holm over the superiority statements; cost to the loss that the constant family reaches at "
+        "over paired seeds, Holm over all statements; cost to the loss that the constant family reaches at "
         "the middle budget",
         limits="three seeds; a cosine rate throughout; 98k tokens at most at step cost 0; two rules; at step cost 0 the "
         "tuned early stages are 1, 1, 1, that is the constant batch itself, and the best rate at batch 1 is the lowest "

@@ -17,8 +17,8 @@ import numpy as np
 from bstheory.reproduction.adaptive_loop import AdaptiveOutcome, describe, train_adaptive
 from bstheory.reproduction.arms import HALF_LIFE, centre
 from bstheory.reproduction.claim import Finding, Outcomes
-from bstheory.reproduction.judging import MARGIN, larger
-from bstheory.reproduction.statistics import difference, equivalence, leave_one_out
+from bstheory.reproduction.judging import MARGIN, Test, family
+from bstheory.reproduction.statistics import leave_one_out
 from bstheory.schedules.rules import ddp_norm
 from bstheory.training.stacked import Recipe
 
@@ -179,12 +179,12 @@ def cost_to(costs: Sequence[float], losses: np.ndarray, target: float) -> float 
 
 def judge(o: Outcomes) -> list[Finding]:
     """Families against the tuned constant batch at the largest budget, rules at their own cost."""
-    wins: dict[str, tuple[np.ndarray, dict[str, Any]]] = {}
-    matches: list[Finding] = []
+    wins: dict[str, Test] = {}
+    matches: dict[str, Test] = {}
     for step_cost, budgets in BUDGETS.items():
         arms = {
-            (family, budget): tuned_family(o, family, budget=budget, step_cost=step_cost)
-            for family in FAMILIES
+            (f, budget): tuned_family(o, f, budget=budget, step_cost=step_cost)
+            for f in FAMILIES
             for budget in budgets
         }
         curves = {f: np.array([arms[f, b][0].mean() for b in budgets]) for f in FAMILIES}
@@ -196,24 +196,14 @@ def judge(o: Outcomes) -> list[Finding]:
             "families": {f: {str(b): arms[f, b][1] for b in budgets} for f in FAMILIES},
         }
         top = budgets[-1]
-        for family in FAMILIES[1:]:
-            gap = arms["constant", top][0] - arms[family, top][0]
+        for name in FAMILIES[1:]:
+            gap = arms["constant", top][0] - arms[name, top][0]
             if step_cost:
-                wins[
-                    f"step cost {step_cost}: {family} reaches a lower loss than the tuned constant batch"
-                ] = (
-                    gap,
-                    details,
-                )
+                text = f"step cost {step_cost}: {name} reaches a lower loss than the tuned constant batch"
+                wins[text] = Test(values=gap, numbers=details)
             else:
-                d = difference(gap)
-                matches.append(
-                    Finding(
-                        statement=f"step cost 0: {family} is within {MARGIN} of the tuned constant batch",
-                        verdict=equivalence(d, margin=MARGIN),
-                        numbers={"difference": d.to_json(), **details},
-                    )
-                )
+                text = f"step cost 0: {name} is within {MARGIN} of the tuned constant batch"
+                matches[text] = Test(values=gap, margin=MARGIN, numbers=details)
         for scaling in RULE_TOLERANCES:
             losses, runs = rule_arm(scaling)
             spent = [RULE_ROWS + step_cost * len(run.batch_sizes) for run in runs]
@@ -221,8 +211,8 @@ def judge(o: Outcomes) -> list[Finding]:
             at_cost = [loss_at(budgets, constant[:, i], x) for i, x in enumerate(spent)]
             text = f"step cost {step_cost}: the {scaling} rule reaches a lower loss than the constant batch"
             if not np.isnan(at_cost).any():
-                wins[text + " at the rule's cost"] = (
-                    np.array(at_cost) - losses,
-                    {"cost": spent, "runs": [describe(run) for run in runs]},
+                wins[text + " at the rule's cost"] = Test(
+                    values=np.array(at_cost) - losses,
+                    numbers={"cost": spent, "runs": [describe(run) for run in runs]},
                 )
-    return larger(wins) + matches
+    return family(wins | matches)

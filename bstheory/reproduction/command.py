@@ -50,9 +50,15 @@ def select(paper: str, name: str) -> list[Claim]:
 
 
 def document(
-    paper: str, claim: Claim, findings: list[Finding], recipes: int, seconds: float
+    paper: str,
+    claim: Claim,
+    findings: list[Finding],
+    recipes: int,
+    seconds: float,
+    *,
+    text: Mapping[str, object] | None = None,
 ) -> dict[str, Any]:
-    """``results.json`` of a claim."""
+    """``results.json`` of a claim; ``text`` describes the corpus that it was trained on."""
     return {
         "paper": paper,
         "claim": claim.name,
@@ -67,6 +73,7 @@ def document(
             for f in findings
         ],
         "training_runs": recipes,
+        "text": text,
         "seconds_judging": round(seconds, 1),
         "environment": dict(environment()),
         "commit": commit(),
@@ -91,25 +98,43 @@ def page(result: Mapping[str, Any]) -> str:
         "",
         f"Claim `{result['claim']}` of `{result['paper']}`. Verdict at CPU scale: **{result['summary']}**.",
         "",
-        f"**Stated.** {result['stated']}",
+        f"**Question.** Does this hold at CPU scale? {result['stated']}",
         "",
         f"**Predicted.** {result['predicted']}",
         "",
         f"**Protocol.** {result['protocol']}. Training runs: {result['training_runs']}.",
         "",
-        "| statement | verdict | mean difference [95 % interval], n |",
-        "|-|-|-|",
+        "**Result.**",
+        "",
+        "| statement | verdict | mean difference [95 % interval], n | power |",
+        "|-|-|-|-|",
     ]
     for finding in result["findings"]:
-        shown = _shown(finding["numbers"])
-        detectable = (finding["numbers"].get("difference") or {}).get("detectable_with_power_0.8")
-        if finding["verdict"] == "undecided" and detectable is not None:
-            shown += f"; detectable: {_number(detectable)}"
-        lines.append(f"| {finding['statement']} | {finding['verdict']} | {shown} |")
-    if any("detectable:" in line for line in lines):
-        lines += ["", "*Detectable*: the difference that one test at 5 % would find with power 0.8."]
+        shown, power = _shown(finding["numbers"]), _power(finding["numbers"])
+        lines.append(f"| {finding['statement']} | {finding['verdict']} | {shown} | {power} |")
+    tested = sum("tested_at" in f["numbers"] for f in result["findings"])
+    if tested:
+        lines += [
+            "",
+            f"Statements with a p-value: {tested}, one family. Holm keeps at 5 % the chance of any wrong verdict "
+            "*consistent* among them, and separately that of any wrong *refuted*.",
+        ]
+    if any(_power(f["numbers"]) != "-" for f in result["findings"]):
+        lines += [
+            "",
+            "*Power*: the difference that one test at 5 % would find with power 0.8 here; for a match (±), "
+            "the margin within which it would place a true zero. Statements tested together need more.",
+        ]
     lines += ["", f"**Limits.** {result['limits']}", "", "All numbers: `results.json`.", ""]
     return "\n".join(lines)
+
+
+def _power(numbers: Mapping[str, Any]) -> str:
+    """What the budget could have decided, for the page."""
+    if (margin := numbers.get("margin_with_power_0.8")) is not None:
+        return f"±{_number(margin)}"
+    found = (numbers.get("difference") or {}).get("detectable_with_power_0.8")
+    return "-" if found is None else _number(found)
 
 
 def _shown(numbers: Mapping[str, Any]) -> str:
@@ -161,6 +186,38 @@ def index(root: Path) -> str:
     return "\n".join(lines)
 
 
+# Piece of experiments/gpt2_124m that stands for a claim at GPU scale.
+GPU_PIECES = {
+    **dict.fromkeys(("c5", "c7"), "run.py half_life"),
+    **dict.fromkeys(("c1", "c6", "adafactor-decay"), "run.py optimizers"),
+    **dict.fromkeys(("warmup", "ramp", "adaptive"), "run.py schedules"),
+    "c8": "memory.py",
+    "c13": "run.py noise",
+}
+
+
+def _gpu_campaign(paper: str, names: list[str]) -> Exception:
+    """The answer to ``--scale gpu``: which script runs it, and whether this machine could."""
+    from importlib.util import find_spec
+
+    pieces = sorted({GPU_PIECES[name] for name in names if name in GPU_PIECES})
+    where = "without torch"
+    if find_spec("torch"):
+        import torch
+
+        where = "with a CUDA GPU" if torch.cuda.is_available() else "without a CUDA GPU"
+    return input_error(
+        got=f"--scale gpu for {paper} {' '.join(names) if len(names) == 1 else '(all claims)'} {where}",
+        rule="this command runs at CPU scale; at GPU scale scripts of hours do",
+        why="a CPU result must not be shown in its place",
+        do="on a GPU machine run "
+        + ", ".join(f"`python experiments/gpt2_124m/{piece}`" for piece in pieces)
+        + " (data and options: experiments/gpt2_124m/README.md), or use --scale cpu"
+        if pieces
+        else "use --scale cpu; no piece of experiments/gpt2_124m stands for this claim",
+    )
+
+
 def command(
     paper: Literal["small-batch", "adaptive-batch", "beyond"],
     claim: str = "",
@@ -178,7 +235,7 @@ def command(
     Args:
         paper: which paper, or beyond for what neither settles.
         claim: one claim (e.g. c5); all of them when left out.
-        scale: cpu runs here; gpu says which campaign to run instead.
+        scale: cpu runs here; gpu names the scripts of the GPU campaign and exits with 2.
         out: where the claims' folders and the table of verdicts are written.
         cache: finished training runs; an interrupted command continues from them.
         text: another corpus, a UTF-8 file.
@@ -191,15 +248,12 @@ def command(
         bstheory reproduce beyond half-life-law
     """
     if scale == "gpu":
-        raise input_error(
-            got="scale gpu",
-            rule="the GPU campaign runs in pieces of its own",
-            do="follow experiments/gpt2_124m/README.md",
-        )
+        raise _gpu_campaign(paper, [one.name for one in select(paper, claim)])
     from rich.console import Console
     from rich.progress import Progress
     from rich.table import Table
 
+    from bstheory.problems.corpus import load_corpus
     from bstheory.reproduction.runner import run_recipes
 
     chosen = select(paper, claim)
@@ -222,7 +276,9 @@ def command(
         if one.measure is not None:
             outcomes = one.measure(cache / paper / one.name)
         findings = one.judge(outcomes)
-        result = document(paper, one, findings, len(set(recipes)), time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        described = load_corpus(text).describe() if recipes else None
+        result = document(paper, one, findings, len(set(recipes)), seconds, text=described)
         folder = out / paper.replace("-", "_") / one.name.replace("-", "_")
         write_json(folder / "results.json", result)
         atomic_write(folder / "README.md", page(result))

@@ -24,8 +24,8 @@ from bstheory.errors import InputError
 from bstheory.files import atomic_write, read_json, write_json
 from bstheory.half_life import half_life_from_beta
 from bstheory.reproduction.claim import Finding
-from bstheory.reproduction.judging import larger
-from bstheory.reproduction.statistics import difference, equivalence, leave_one_out
+from bstheory.reproduction.judging import Test, family
+from bstheory.reproduction.statistics import leave_one_out
 
 MODEL, CONTEXT = "tiny_llama", 64
 PRETRAINING_TOKENS = 2**20
@@ -190,26 +190,19 @@ def judge(found: Mapping[str, Any]) -> list[Finding]:
         "memory_bytes": found["memory"],
         "text_sha256": found["text_sha256"],
     }
-    findings = larger(
-        {
-            "Adafactor at batch size 1 reaches a lower loss than LoRA": (
-                tuned["lora"] - tuned["adafactor_1"],
-                shared,
-            ),
-            "Adam at batch size 1 reaches a lower loss than Adam at 16": (
-                tuned["adam_16"] - tuned["adam_1"],
-                shared,
-            ),
-            "SGD at batch size 1 reaches a lower loss than LoRA": (tuned["lora"] - tuned["sgd_1"], shared),
-        }
-    )
+    statements = {
+        "Adafactor at batch size 1 reaches a lower loss than LoRA": Test(
+            values=tuned["lora"] - tuned["adafactor_1"], numbers=shared
+        ),
+        "Adam at batch size 1 reaches a lower loss than Adam at 16": Test(
+            values=tuned["adam_16"] - tuned["adam_1"], numbers=shared
+        ),
+        "SGD at batch size 1 reaches a lower loss than LoRA": Test(
+            values=tuned["lora"] - tuned["sgd_1"], numbers=shared
+        ),
+    }
     for arm, other in (("adafactor_1", "adam_16"), ("adafactor_1", "adam_1")):
-        gap = difference(tuned[arm] - tuned[other])
-        findings.append(
-            Finding(
-                statement=f"{arm} is within {MARGIN} of {other}",
-                verdict=equivalence(gap, margin=MARGIN),
-                numbers={"difference": gap.to_json(), **shared},
-            )
+        statements[f"{arm} is within {MARGIN} of {other}"] = Test(
+            values=tuned[arm] - tuned[other], margin=MARGIN, numbers=shared
         )
-    return findings
+    return family(statements)

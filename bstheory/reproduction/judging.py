@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from bstheory.reproduction.arms import BATCH_SIZES, Tuned, grid, tuned
 from bstheory.reproduction.claim import Finding, Outcomes
-from bstheory.reproduction.statistics import difference, holm, superiority
+from bstheory.reproduction.statistics import Difference, difference, holm, p_within
 from bstheory.training.stacked import Recipe
 from bstheory.verdict import Verdict
 
@@ -18,7 +19,8 @@ ALPHA = 0.05
 NO_TRAINING = "no training run"
 GRID = (
     "seven learning rates (factors of two) and four seeds for every arm; a seed's loss is taken at the rate "
-    "that is best for the other seeds; paired Student tests over seeds, Holm over the statements of a claim"
+    "that is best for the other seeds; paired Student tests over seeds, two one-sided ones for a match, Holm "
+    "over the statements of a claim"
 )
 
 
@@ -31,18 +33,60 @@ def at(outcomes: Outcomes, name: str, batch_size: int, **more: object) -> Tuned:
     return tuned(outcomes, grid(name, batch_size, **more))  # type: ignore[arg-type]
 
 
-def larger(statements: dict[str, tuple[np.ndarray, dict[str, object]]]) -> list[Finding]:
-    """One superiority test a statement (per-seed differences above zero), Holm-corrected together."""
-    found = {text: difference(values) for text, (values, _) in statements.items()}
-    levels = holm({text: d.p_above for text, d in found.items()}, alpha=ALPHA)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Test:
+    """What decides a statement.
+
+    Attributes:
+        values: paired differences, one a seed.
+        margin: None for "the mean is above zero", else for "the mean is within the margin of zero".
+        numbers: further numbers of the finding.
+    """
+
+    values: Sequence[float] | np.ndarray
+    margin: float | None = None
+    numbers: Mapping[str, object] = dataclasses.field(default_factory=dict)
+
+    def p_values(self, found: Difference) -> tuple[float, float]:
+        """For the statement, and against it."""
+        if self.margin is None:
+            return found.p_above, 1 - found.p_above
+        return p_within(found, margin=self.margin)
+
+
+def family(statements: Mapping[str, Test]) -> list[Finding]:
+    """One finding a statement: all statements of a claim are one family.
+
+    Holm keeps at ``ALPHA`` the chance that any statement is wrongly called consistent, and, separately, that
+    any is wrongly called refuted.
+    """
+    found = {text: difference(test.values) for text, test in statements.items()}
+    p = {text: test.p_values(found[text]) for text, test in statements.items()}
+    confirm = holm({text: for_it for text, (for_it, _) in p.items()}, alpha=ALPHA)
+    refute = holm({text: against for text, (_, against) in p.items()}, alpha=ALPHA)
     result = []
-    for text, d in found.items():
-        verdict = superiority(d, alpha=levels[text]) if levels[text] else superiority(d, alpha=0.0)
-        if verdict is Verdict.UNDECIDED and 1 - d.p_above <= ALPHA / len(found):
+    for text, test in statements.items():
+        verdict = Verdict.UNDECIDED
+        # A level of zero means that an earlier step of the procedure has stopped it.
+        if confirm[text] and p[text][0] <= confirm[text]:
+            verdict = Verdict.CONSISTENT
+        elif refute[text] and p[text][1] <= refute[text]:
             verdict = Verdict.REFUTED
-        numbers = {"difference": d.to_json(), "tested_at": levels[text], **statements[text][1]}
+        numbers = {"difference": found[text].to_json(), "tested_at": confirm[text], **test.numbers}
+        if test.margin is not None:
+            numbers |= {
+                "margin": test.margin,
+                "p_within": p[text][0],
+                "p_outside": p[text][1],
+                "margin_with_power_0.8": found[text].resolvable(),
+            }
         result.append(Finding(statement=text, verdict=verdict, numbers=numbers))
     return result
+
+
+def larger(statements: Mapping[str, tuple[np.ndarray, Mapping[str, object]]]) -> list[Finding]:
+    """:func:`family` of superiority tests only: per-seed differences above zero."""
+    return family({text: Test(values=v, numbers=n) for text, (v, n) in statements.items()})
 
 
 def means(**arms: Tuned) -> dict[str, object]:

@@ -18,7 +18,6 @@ from bstheory.files import read_json, write_json
 from bstheory.run import config_hash
 from bstheory.training.stacked import Outcome, Recipe
 
-MODEL = "tiny_study"
 WIDEST = 28  # models in a stack: beyond this the batched operations are bound by arithmetic
 
 
@@ -31,9 +30,9 @@ def stacks(recipes: Iterable[Recipe]) -> list[list[Recipe]]:
 
 
 def _key(recipe: Recipe, corpus_sha: str) -> str:
-    return config_hash(
-        {"model": MODEL, "corpus": corpus_sha, "recipe": dataclasses.asdict(recipe), "version": 1}
-    )
+    fields = dataclasses.asdict(recipe)
+    model = fields.pop("model")
+    return config_hash({"model": model, "corpus": corpus_sha, "recipe": fields, "version": 1})
 
 
 def _to_json(outcome: Outcome) -> dict[str, Any]:
@@ -65,12 +64,14 @@ def _start_worker() -> None:
 
 
 def _train(stack: Sequence[Recipe], text: str | None) -> list[dict[str, Any]]:
+    from bstheory.models.configs import model_config
     from bstheory.problems.corpus import load_corpus
     from bstheory.training.stacked import train_stack
     from bstheory.training.study import held_out_rows
 
     corpus = load_corpus(None if text is None else Path(text))
-    return [_to_json(o) for o in train_stack(stack, corpus, held_out_rows(corpus), model=MODEL)]
+    held_out = held_out_rows(corpus, model_config(stack[0].model).context)
+    return [_to_json(o) for o in train_stack(stack, corpus, held_out)]
 
 
 def run_recipes(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from bstheory.reproduction.arms import (
     ANCHOR_BATCH_SIZE,
+    ANCHOR_BETA2,
     BATCH_SIZES,
     FACTORS,
     HALF_LIFE,
@@ -17,8 +19,8 @@ from bstheory.reproduction.arms import (
     grid,
 )
 from bstheory.reproduction.claim import Finding, Outcomes
-from bstheory.reproduction.judging import LARGE, MARGIN, SMALL, arm_grid, at, larger, means
-from bstheory.reproduction.statistics import difference, equivalence
+from bstheory.reproduction.judging import LARGE, MARGIN, SMALL, Test, arm_grid, at, family, larger, means
+from bstheory.reproduction.statistics import difference, leave_one_out
 from bstheory.training.stacked import Recipe
 
 # C1: smaller batches reach lower losses; the optimizers come together as B falls.
@@ -51,17 +53,19 @@ def judge_c1(o: Outcomes) -> list[Finding]:
 
 # C2: robustness.
 
+HALF_LIFE_POWERS = (-3, -2, -1, 0, 1, 2, 3)
 
-def c2_variants(batch_size: int) -> dict[str, list[list[Recipe]]]:
+
+def c2_variants(batch_size: int, *, seeds: Sequence[int] = SEEDS) -> dict[str, list[list[Recipe]]]:
     """One hyperparameter at a time around the centre, per value a list over seeds."""
     rate = centre("adam", batch_size)
     base = {"optimizer": "adam", "batch_sizes": constant(batch_size), "learning_rate": rate}
 
     def over_seeds(**fields: object) -> list[Recipe]:
-        return [Recipe(seed=s, **{**base, "half_life": HALF_LIFE, **fields}) for s in SEEDS]  # type: ignore[arg-type]
+        return [Recipe(seed=s, **{**base, "half_life": HALF_LIFE, **fields}) for s in seeds]  # type: ignore[arg-type]
 
     return {
-        "half_life": [over_seeds(half_life=HALF_LIFE * 2.0**k) for k in (-3, -2, -1, 0, 1, 2, 3)],
+        "half_life": [over_seeds(half_life=HALF_LIFE * 2.0**k) for k in HALF_LIFE_POWERS],
         "beta1": [over_seeds(beta1=b) for b in (0.0, 0.5, 0.8, 0.9, 0.95, 0.98)],
     }
 
@@ -107,27 +111,28 @@ def judge_c4(o: Outcomes) -> list[Finding]:
         "optimal_rates": {str(b): float(np.exp(r.mean())) for b, r in zip(BATCH_SIZES, rates, strict=True)},
         "on_edge": [b for b in BATCH_SIZES if at(o, "adam", b).on_edge],
     }
-    findings = larger(
-        {
-            "the tuned learning rate grows more slowly than the square root of the batch size": (
-                0.5 - slopes,
-                numbers,
-            ),
-            "the tuned learning rate grows with the batch size": (slopes, numbers),
-        }
-    )
-    for b in (SMALL, LARGE):
-        table = np.array([[o[r].validation_loss[-1] for r in row] for row in c2_variants(b)["half_life"]])
-        best = table.mean(axis=1).argmin()
-        gap = difference(table[3] - table[best]) if best != 3 else difference(np.zeros(len(SEEDS)))
-        findings.append(
-            Finding(
-                statement=f"at batch size {b} the anchored half-life is within {MARGIN} of the best of seven",
-                verdict=equivalence(gap, margin=MARGIN),
-                numbers={"difference": gap.to_json(), "best_multiplier": 2.0 ** (int(best) - 3)},
-            )
+    statements = {
+        "the tuned learning rate grows more slowly than the square root of the batch size": Test(
+            values=0.5 - slopes, numbers=numbers
+        ),
+        "the tuned learning rate grows with the batch size": Test(values=slopes, numbers=numbers),
+    }
+    return family(statements | {k: v for b in (SMALL, LARGE) for k, v in anchored_half_life(o, b).items()})
+
+
+def anchored_half_life(o: Outcomes, batch_size: int, *, seeds: Sequence[int] = SEEDS) -> dict[str, Test]:
+    """The loss at the anchored half-life against that at the one which is best for the other seeds."""
+    rows = c2_variants(batch_size, seeds=seeds)["half_life"]
+    table = {
+        2.0**k: [o[r].validation_loss[-1] for r in row] for k, row in zip(HALF_LIFE_POWERS, rows, strict=True)
+    }
+    best, chosen = leave_one_out(table)
+    text = f"at batch size {batch_size} the anchored half-life is within {MARGIN} of the best of seven"
+    return {
+        text: Test(
+            values=np.array(table[1.0]) - best, margin=MARGIN, numbers={"best_multipliers": sorted(chosen)}
         )
-    return findings
+    }
 
 
 # C5: the rule repairs small batches.
@@ -148,31 +153,7 @@ def judge_c5(o: Outcomes) -> list[Finding]:
     )
 
 
-# C5 again: what four seeds left undecided, on twelve fresh ones.
-
-FRESH_SEEDS = tuple(range(4, 16))
-FRESH_FACTORS = FACTORS[1:-1]
-
-
-def c5_fresh_recipes() -> list[Recipe]:
-    return [
-        r for n in ("adam", "adam_fixed") for r in grid(n, SMALL, factors=FRESH_FACTORS, seeds=FRESH_SEEDS)
-    ]
-
-
-def judge_c5_fresh(o: Outcomes) -> list[Finding]:
-    arms = {n: at(o, n, SMALL, factors=FRESH_FACTORS, seeds=FRESH_SEEDS) for n in ("adam", "adam_fixed")}
-    return larger(
-        {
-            f"at batch size {SMALL} the fixed half-life beats beta2 = 0.95, on twelve fresh seeds": (
-                arms["adam_fixed"].losses - arms["adam"].losses,
-                means(half_life=arms["adam"], fixed=arms["adam_fixed"]),
-            )
-        }
-    )
-
-
-# C6, C7: vanilla SGD at batch size one.
+# C6: vanilla SGD at batch size one.
 
 
 def judge_c6(o: Outcomes) -> list[Finding]:
@@ -195,30 +176,58 @@ def judge_c6(o: Outcomes) -> list[Finding]:
     return larger(statements)
 
 
+# C7: the same with both sides tuned, at GPT-2 scale.
+
+C7_ARMS = (
+    ("sgd", SMALL),
+    ("adam", SMALL),
+    ("adam_fixed", SMALL),
+    ("adafactor", SMALL),
+    ("adam_fixed", LARGE),
+)
+
+
+def judge_c7(o: Outcomes) -> list[Finding]:
+    arms = {key: at(o, *key) for key in C7_ARMS}
+    large, fixed = arms["adam_fixed", LARGE], arms["adam_fixed", SMALL]
+    rates = np.log2(arms["adam", SMALL].optimal_rates() / fixed.optimal_rates())
+    statements = {
+        f"{label} at batch size {SMALL} reaches a loss at least as low as Adam at {LARGE}": Test(
+            values=large.losses - arms[name, SMALL].losses,
+            numbers=means(small=arms[name, SMALL], large=large),
+        )
+        for label, name in (("Adam with a fixed half-life", "adam"), ("Adafactor", "adafactor"))
+    }
+    statements |= {
+        f"{label} at batch size {SMALL} reaches a higher loss than Adam at {LARGE}": Test(
+            values=arms[name, SMALL].losses - large.losses,
+            numbers=means(small=arms[name, SMALL], large=large),
+        )
+        for label, name in (("SGD", "sgd"), (f"Adam with beta2 = {ANCHOR_BETA2}", "adam_fixed"))
+    }
+    statements[
+        f"at batch size {SMALL}, Adam with beta2 = {ANCHOR_BETA2} prefers a lower rate than with a half-life"
+    ] = Test(values=rates, numbers={"unit": "log2 of the ratio of tuned rates"})
+    return family(statements)
+
+
 def judge_sgd(o: Outcomes) -> list[Finding]:
     gain = {b: at(o, "sgd", b).losses - at(o, "sgd_momentum", b).losses for b in (SMALL, LARGE)}
-    clip = difference(at(o, "sgd", SMALL).losses - at(o, "sgd_clip", SMALL).losses)
-    same = difference(gain[SMALL])
-    findings = larger(
+    clip = at(o, "sgd", SMALL).losses - at(o, "sgd_clip", SMALL).losses
+    gains = {"gain_small": float(gain[SMALL].mean()), "gain_large": float(gain[LARGE].mean())}
+    return family(
         {
-            f"momentum gains more at batch size {LARGE} than at {SMALL}": (
-                gain[LARGE] - gain[SMALL],
-                {"gain_small": float(gain[SMALL].mean()), "gain_large": float(gain[LARGE].mean())},
-            )
+            f"momentum gains more at batch size {LARGE} than at {SMALL}": Test(
+                values=gain[LARGE] - gain[SMALL], numbers=gains
+            ),
+            f"at batch size {SMALL} momentum changes the loss of SGD by less than {MARGIN}": Test(
+                values=gain[SMALL], margin=MARGIN
+            ),
+            f"at batch size {SMALL} clipping at norm 1 changes the loss of SGD by less than {MARGIN}": Test(
+                values=clip, margin=MARGIN
+            ),
         }
     )
-    for text, d in (
-        (f"at batch size {SMALL} momentum changes the loss of SGD", same),
-        (f"at batch size {SMALL} clipping at norm 1 changes the loss of SGD", clip),
-    ):
-        findings.append(
-            Finding(
-                statement=f"{text} by less than {MARGIN}",
-                verdict=equivalence(d, margin=MARGIN),
-                numbers={"difference": d.to_json()},
-            )
-        )
-    return findings
 
 
 # C3: the region of good settings.
@@ -258,20 +267,17 @@ def judge_c3(o: Outcomes) -> list[Finding]:
 # Adafactor's two meanings of its decay.
 
 
-def judge_adafactor(o: Outcomes) -> list[Finding]:
-    findings = []
+def judge_adafactor(
+    o: Outcomes, *, seeds: Sequence[int] = SEEDS, factors: Sequence[float] = FACTORS
+) -> list[Finding]:
+    statements = {}
     for b in (SMALL, LARGE):
-        power, half = at(o, "adafactor_power", b), at(o, "adafactor", b)
-        d = difference(power.losses - half.losses)
-        findings.append(
-            Finding(
-                statement=f"at batch size {b} the power law of the code and the half-life of the text match "
-                f"within {MARGIN}",
-                verdict=equivalence(d, margin=MARGIN),
-                numbers={"difference": d.to_json(), **means(power=power, half_life=half)},
-            )
+        power, half = (at(o, n, b, seeds=seeds, factors=factors) for n in ("adafactor_power", "adafactor"))
+        text = f"at batch size {b} the power law of the code and the half-life of the text match within"
+        statements[f"{text} {MARGIN}"] = Test(
+            values=power.losses - half.losses, margin=MARGIN, numbers=means(power=power, half_life=half)
         )
-    return findings
+    return family(statements)
 
 
 # C10: bfloat16 weights.
@@ -280,32 +286,39 @@ C10_FORMATS = ("float32", "bf16_nearest", "bf16_stochastic")
 C10_BATCH_SIZES = (SMALL, 16)
 
 
-def c10_recipes() -> list[Recipe]:
-    return [r for b in C10_BATCH_SIZES for w in C10_FORMATS for r in grid("adafactor", b, weights=w)]
+def c10_recipes(*, seeds: Sequence[int] = SEEDS, factors: Sequence[float] = FACTORS) -> list[Recipe]:
+    return [
+        r
+        for b in C10_BATCH_SIZES
+        for w in C10_FORMATS
+        for r in grid("adafactor", b, weights=w, seeds=seeds, factors=factors)
+    ]
 
 
-def judge_c10(o: Outcomes) -> list[Finding]:
-    arms = {(w, b): at(o, "adafactor", b, weights=w) for w in C10_FORMATS for b in C10_BATCH_SIZES}
+def judge_c10(
+    o: Outcomes, *, seeds: Sequence[int] = SEEDS, factors: Sequence[float] = FACTORS
+) -> list[Finding]:
+    arms = {
+        (w, b): at(o, "adafactor", b, weights=w, seeds=seeds, factors=factors)
+        for w in C10_FORMATS
+        for b in C10_BATCH_SIZES
+    }
     harm = {b: arms["bf16_nearest", b].losses - arms["float32", b].losses for b in C10_BATCH_SIZES}
     table = {w: {str(b): float(np.mean(arms[w, b].losses)) for b in C10_BATCH_SIZES} for w in C10_FORMATS}
-    findings = larger(
+    close = arms["bf16_stochastic", SMALL].losses - arms["float32", SMALL].losses
+    return family(
         {
-            f"nearest rounding hurts at batch size {SMALL}": (harm[SMALL], {"table": table}),
-            f"nearest rounding hurts more at batch size {SMALL} than at 16": (
-                harm[SMALL] - harm[16],
-                {"table": table},
+            f"nearest rounding hurts at batch size {SMALL}": Test(
+                values=harm[SMALL], numbers={"table": table}
+            ),
+            f"nearest rounding hurts more at batch size {SMALL} than at 16": Test(
+                values=harm[SMALL] - harm[16], numbers={"table": table}
+            ),
+            f"stochastic rounding is within {MARGIN} of float32 at batch size {SMALL}": Test(
+                values=close, margin=MARGIN, numbers={"table": table}
             ),
         }
     )
-    close = difference(arms["bf16_stochastic", SMALL].losses - arms["float32", SMALL].losses)
-    findings.append(
-        Finding(
-            statement=f"stochastic rounding is within {MARGIN} of float32 at batch size {SMALL}",
-            verdict=equivalence(close, margin=MARGIN),
-            numbers={"difference": close.to_json(), "table": table},
-        )
-    )
-    return findings
 
 
 # Open: rows of a batch that are neighbours in the text.

@@ -40,12 +40,23 @@ class Difference:
         (t_{1-alpha} + t_power) times the standard error, n - 1 degrees of freedom: the usual approximation of
         the noncentral law. None without a finite standard error.
         """
+        return self._errors(1 - alpha, power)
+
+    def resolvable(self, *, alpha: float = 0.05, power: float = 0.8) -> float | None:
+        """Smallest margin within which two one-sided tests at alpha would place a true zero with this power.
+
+        (t_{1-alpha} + t_{(1+power)/2}) times the standard error. None without a finite standard error.
+        """
+        return self._errors(1 - alpha, (1 + power) / 2)
+
+    def _errors(self, *quantiles: float) -> float | None:
+        """Sum of Student quantiles times the standard error."""
         from scipy import stats
 
         if not (math.isfinite(self.mean) and self.half_width > 0):
             return None
         error = self.half_width / stats.t.ppf((1 + self.level) / 2, self.n - 1)
-        return float((stats.t.ppf(1 - alpha, self.n - 1) + stats.t.ppf(power, self.n - 1)) * error)
+        return float(sum(stats.t.ppf(q, self.n - 1) for q in quantiles) * error)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON."""
@@ -103,27 +114,35 @@ def superiority(found: Difference, *, alpha: float = 0.05) -> Verdict:
     return Verdict.UNDECIDED
 
 
-def equivalence(found: Difference, *, margin: float, alpha: float = 0.05) -> Verdict:
-    """Two one-sided tests of "|mean| < margin"; ``refuted`` where the interval lies outside the margin."""
+def p_within(found: Difference, *, margin: float) -> tuple[float, float]:
+    """p-values for and against "|mean| < margin".
+
+    For: the larger of two one-sided tests (mean above -margin, mean below margin). Against: two-sided, that
+    the mean lies outside the margin.
+    """
     from scipy import stats
 
     if not margin > 0:
         raise input_error(got=f"margin={margin}", rule="a margin is positive", do="state one beforehand")
-    low, high = found.interval
-    if found.half_width and math.isfinite(found.mean):
-        # The 1 - 2 alpha interval decides two one-sided tests at alpha.
-        narrow = stats.t.ppf(1 - alpha, found.n - 1) / stats.t.ppf((1 + found.level) / 2, found.n - 1)
-        inner_low, inner_high = (
-            found.mean - narrow * found.half_width,
-            found.mean + narrow * found.half_width,
-        )
-    else:
-        inner_low, inner_high = low, high
-    if -margin < inner_low and inner_high < margin:
+    if math.isnan(found.mean):
+        return 1.0, 1.0
+    if math.isinf(found.mean):  # every seed diverged in one arm: a sign test is all there is
+        return 1.0, min(1.0, 2 * 0.5**found.n)
+    if found.half_width == 0.0:
+        return (0.0, 1.0) if abs(found.mean) < margin else (1.0, 0.0)
+    error = found.half_width / float(stats.t.ppf((1 + found.level) / 2, found.n - 1))
+    upper, lower = (margin - found.mean) / error, (margin + found.mean) / error
+    inside = max(float(stats.t.sf(upper, found.n - 1)), float(stats.t.sf(lower, found.n - 1)))
+    outside = min(1.0, 2 * float(stats.t.cdf(min(upper, lower), found.n - 1)))
+    return inside, outside
+
+
+def equivalence(found: Difference, *, margin: float, alpha: float = 0.05) -> Verdict:
+    """Two one-sided tests of "|mean| < margin"; ``refuted`` where the interval lies outside the margin."""
+    inside, outside = p_within(found, margin=margin)
+    if inside <= alpha:
         return Verdict.CONSISTENT
-    if low > margin or high < -margin:
-        return Verdict.REFUTED
-    return Verdict.UNDECIDED
+    return Verdict.REFUTED if outside <= alpha else Verdict.UNDECIDED
 
 
 def holm(p_values: Mapping[str, float], *, alpha: float = 0.05) -> dict[str, float]:

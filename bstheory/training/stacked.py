@@ -54,6 +54,7 @@ class Recipe:
         warmup_index: what the warm-up counts. Cosine to zero over the tokens follows in both cases.
         lr_power: the learning rate is multiplied by (batch_size / first batch_size) ** lr_power.
         contiguous: rows of a batch are neighbours in the text instead of an i.i.d. sample.
+        model: name of a configuration of the small-batch family; its context is the row's length.
     """
 
     optimizer: str
@@ -71,6 +72,7 @@ class Recipe:
     warmup_index: str = "tokens"
     lr_power: float = 0.0
     contiguous: bool = False
+    model: str = "tiny_study"
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
@@ -107,6 +109,7 @@ class Recipe:
             self.exponent is None,
             self.clip is None,
             self.contiguous,
+            self.model,
         )
 
 
@@ -334,7 +337,6 @@ def train_stack(
     corpus: Corpus,
     held_out: Tensor,
     *,
-    model: str = "tiny_study",
     records: int = 4,
     progress: Callable[[int], None] | None = None,
 ) -> list[Outcome]:
@@ -352,11 +354,11 @@ def train_stack(
     """
     if len({recipe.stack_key() for recipe in recipes}) != 1:
         raise input_error(
-            got="recipes with different optimizers, batch sizes or weight formats",
+            got="recipes with different models, optimizers, batch sizes or weight formats",
             rule="a stack shares them",
             do="group them by stack_key()",
         )
-    config = model_config(model)
+    config = model_config(recipes[0].model)
     stack = StackedGPT(config, [r.seed for r in recipes])
     optimizer = StackedOptimizer(stack, recipes, config.context)
     sizes = [b for b, n in recipes[0].batch_sizes for _ in range(n)]

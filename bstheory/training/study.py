@@ -204,11 +204,15 @@ def learning_rate_factor(fraction: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (fraction - WARMUP) / (1 - WARMUP)))
 
 
-def held_out_rows(corpus: Corpus) -> torch.Tensor:
-    """The validation rows of every arm, int64 [R, context + 1]: spread evenly over the held-out documents."""
-    available = row_count(corpus.validation, CONTEXT)
-    spread = np.linspace(0, available - 1, min(VALIDATION_ROWS, available)).astype(np.int64)
-    return rows(corpus.validation, spread, CONTEXT)
+def held_out_rows(corpus: Corpus, context: int = CONTEXT) -> torch.Tensor:
+    """The validation rows of every arm, int64 [R, context + 1]: spread evenly over the held-out documents.
+
+    Their number keeps the tokens at ``VALIDATION_ROWS`` rows of the study's context.
+    """
+    available = row_count(corpus.validation, context)
+    count = max(1, VALIDATION_ROWS * CONTEXT // context)
+    spread = np.linspace(0, available - 1, min(count, available)).astype(np.int64)
+    return rows(corpus.validation, spread, context)
 
 
 def _config(arm: Arm, plan: Plan, corpus: Mapping[str, object]) -> dict[str, Any]:
