@@ -116,8 +116,8 @@ def page(result: Mapping[str, Any]) -> str:
     if tested:
         lines += [
             "",
-            f"Statements with a p-value: {tested}, one family. Holm keeps at 5 % the chance of any wrong verdict "
-            "*consistent* among them, and separately that of any wrong *refuted*.",
+            f"Statements with a p-value: {tested}, one family. Holm keeps at 5 % the chance of any wrong "
+            "verdict *consistent* among them, and separately that of any wrong *refuted*.",
         ]
     if any(_power(f["numbers"]) != "-" for f in result["findings"]):
         lines += [

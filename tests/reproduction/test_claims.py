@@ -173,7 +173,7 @@ def test_the_command_writes_results_page_and_table(
 def test_an_unknown_claim_gets_a_suggestion() -> None:
     with pytest.raises(bst.InputError, match="Did you mean warmup"):
         command.select("adaptive-batch", "warmupp")
-    with pytest.raises(bst.InputError, match="GPU campaign"):
+    with pytest.raises(bst.InputError, match="experiments/gpt2_124m"):
         command.command("small-batch", scale="gpu")
 
 
@@ -249,4 +249,4 @@ def test_the_detectable_difference_is_found_with_about_its_power() -> None:
             0.0,
         )
     )
-    assert "detectable: " in wide and "*Detectable*" in wide
+    assert f"| {found.detectable():.4f} |" in wide and "*Power*" in wide
