@@ -16,8 +16,9 @@ from config import PIECES, SCALES
 from bstheory.files import read_json
 from bstheory.training.config import TrainConfig
 from bstheory.training.parallel import World, world
+from bstheory.training.records import NonFiniteError
 from bstheory.training.shards import open_rows
-from bstheory.training.trainer import NonFiniteError, Trainer
+from bstheory.training.trainer import Trainer
 
 
 def finished(folder: Path) -> bool:

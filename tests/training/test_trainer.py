@@ -27,7 +27,8 @@ from bstheory.training.checkpoints import list_checkpoints, read_state
 from bstheory.training.config import TrainConfig, batch_size_schedule, train_config_from_json, warmup_cosine
 from bstheory.training.optimizers import OptimizerConfig
 from bstheory.training.parallel import World
-from bstheory.training.trainer import Interrupted, NonFiniteError, Trainer
+from bstheory.training.records import NonFiniteError
+from bstheory.training.trainer import Interrupted, Trainer
 
 from .conftest import LENGTH, build, small_config
 
