@@ -21,11 +21,9 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
-import math
 import multiprocessing
 import os
 import signal
-import statistics
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -36,12 +34,11 @@ import torch
 
 from bstheory.errors import input_error
 from bstheory.half_life import beta_from_half_life, half_life_from_beta
-from bstheory.models.configs import model_config
 from bstheory.problems.corpus import Corpus, load_corpus
-from bstheory.problems.tiny_lm import UNIFORM_LOSS, row_count, rows, tiny_model, validation_loss
+from bstheory.problems.tiny_lm import UNIFORM_LOSS, row_count, rows
 from bstheory.run import Run, config_hash
 from bstheory.training.predictions import Finding, Prediction, judge_contrast
-from bstheory.training.rows import permuted_rows
+from bstheory.training.stacked import Recipe, train_stack
 
 MODEL = "tiny_study"
 CONTEXT = 32
@@ -49,7 +46,6 @@ ANCHOR_BATCH_SIZE = 64
 ANCHOR_BETA2 = 0.95
 HALF_LIFE = half_life_from_beta(beta=ANCHOR_BETA2, tokens_per_step=ANCHOR_BATCH_SIZE * CONTEXT)
 BETA1 = 0.9
-EPS = 1e-8
 WARMUP = 0.05  # fraction of the tokens over which the learning rate rises linearly; then cosine to zero
 VALIDATION_ROWS = 256
 
@@ -197,13 +193,6 @@ def study_plan(*, quick: bool) -> Plan:
     return Plan(arms=(*chosen, *doubled), seeds=(0, 1, 2), tokens=6144 * CONTEXT)
 
 
-def learning_rate_factor(fraction: float) -> float:
-    """Linear from 0 to 1 over ``WARMUP`` of the tokens, then cosine to 0; ``fraction`` of tokens consumed."""
-    if fraction < WARMUP:
-        return fraction / WARMUP
-    return 0.5 * (1 + math.cos(math.pi * (fraction - WARMUP) / (1 - WARMUP)))
-
-
 def held_out_rows(corpus: Corpus, context: int = CONTEXT) -> torch.Tensor:
     """The validation rows of every arm, int64 [R, context + 1]: spread evenly over the held-out documents.
 
@@ -218,6 +207,7 @@ def held_out_rows(corpus: Corpus, context: int = CONTEXT) -> torch.Tensor:
 def _config(arm: Arm, plan: Plan, corpus: Mapping[str, object]) -> dict[str, Any]:
     return {
         "study": "tiny_lm",
+        "trained": "stacked",
         "model": MODEL,
         "context": CONTEXT,
         "tokens": plan.tokens,
@@ -231,86 +221,95 @@ def _config(arm: Arm, plan: Plan, corpus: Mapping[str, object]) -> dict[str, Any
     }
 
 
-def train_arm(arm: Arm, plan: Plan, seed: int, corpus: Corpus) -> Run:
-    """Train one arm with one seed on this process, single-threaded, and record the validation loss.
-
-    A non-finite training loss ends the run: its remaining validation losses are recorded as infinite and the
-    summary says at which step it happened.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # one order of summation everywhere, and no oversubscribed cores
-    try:
-        return _train(arm, plan, seed, corpus)
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _train(arm: Arm, plan: Plan, seed: int, corpus: Corpus) -> Run:
-    model = tiny_model(seed=seed, config=model_config(MODEL))
-    parameters = list(model.parameters())
-    if arm.optimizer == "adam":
-        optimizer: torch.optim.Optimizer = torch.optim.Adam(
-            parameters, lr=0.0, betas=(BETA1, arm.beta2 or 0.0), eps=EPS, fused=True
-        )
-    else:
-        optimizer = torch.optim.SGD(parameters, lr=0.0, fused=True)
-    held_out = held_out_rows(corpus)
-    total_rows = plan.tokens // CONTEXT
-    steps = total_rows // arm.batch_size
-    order = permuted_rows(np.arange(total_rows), rows=row_count(corpus.train, CONTEXT), seed=seed)
-    milestones = [steps * (k + 1) // plan.records for k in range(plan.records)]
-    validation: list[float] = []
-    training: list[float] = []
-    recent: list[float] = []
-    diverged_at = None
-    for step in range(steps):
-        batch = rows(corpus.train, order[step * arm.batch_size : (step + 1) * arm.batch_size], CONTEXT)
-        # Midpoint of the step's tokens, so that neither the first nor the last step is a step of size zero.
-        factor = learning_rate_factor((step + 0.5) / steps)
-        for group in optimizer.param_groups:
-            group["lr"] = arm.learning_rate * factor
-        loss = model(batch[:, :-1], batch[:, 1:])
-        recent.append(loss.item())
-        if not math.isfinite(recent[-1]):
-            diverged_at = step
-            break
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        if step + 1 == milestones[len(validation)]:
-            found = validation_loss(model, held_out)
-            validation.append(found if math.isfinite(found) else math.inf)
-            training.append(statistics.fmean(recent))
-            recent = []
-    missing = plan.records - len(validation)
-    return Run(
-        name=arm.name,
-        config=_config(arm, plan, corpus.describe()),
-        seeds=(seed,),
-        steps=np.array(milestones, dtype=np.int64),
-        tokens=np.array(milestones, dtype=np.int64) * arm.batch_size * CONTEXT,
-        series={
-            "validation_loss": np.array([validation + [math.inf] * missing]),
-            "training_loss": np.array([training + [math.inf] * missing]),
-        },
-        summary={"uniform_loss": UNIFORM_LOSS, "diverged_at_step": diverged_at},
+def _recipe(arm: Arm, plan: Plan, seed: int) -> Recipe:
+    return Recipe(
+        optimizer=arm.optimizer,
+        learning_rate=arm.learning_rate,
+        batch_sizes=((arm.batch_size, plan.tokens // CONTEXT // arm.batch_size),),
+        seed=seed,
+        beta1=BETA1 if arm.optimizer == "adam" else 0.0,
+        beta2=arm.beta2 or 0.0,
+        warmup=WARMUP,
     )
 
 
-def _start_worker() -> None:
+def stacks(plan: Plan) -> list[tuple[Arm, ...]]:
+    """The arms that can train together (same optimizer and batch size), most steps first."""
+    groups: dict[tuple[str, int], list[Arm]] = {}
+    for one in plan.arms:
+        groups.setdefault((one.optimizer, one.batch_size), []).append(one)
+    steps_and_width = sorted(groups.values(), key=lambda arms: (arms[0].batch_size, -len(arms)))
+    return [tuple(arms) for arms in steps_and_width]
+
+
+def train_arms(
+    arms: Sequence[Arm],
+    plan: Plan,
+    corpus: Corpus,
+    progress: Callable[[int], None] | None = None,
+) -> list[Run]:
+    """Train all seeds of arms that share an optimizer and a batch size, at once, on one thread.
+
+    A non-finite training loss ends its own run only: the remaining validation losses of that run are
+    recorded as infinite and the summary says at which step it happened.
+
+    Args:
+        arms: one of :func:`stacks`.
+        plan: seeds and budget.
+        corpus: the text.
+        progress: called with the tokens trained since the last call, over all runs together.
+
+    Returns:
+        One run an arm and seed.
+    """
+    every = [(one, seed) for one in arms for seed in plan.seeds]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # one order of summation everywhere, and no oversubscribed cores
+    try:
+        outcomes = train_stack(
+            [_recipe(one, plan, seed) for one, seed in every],
+            corpus,
+            held_out_rows(corpus),
+            model=MODEL,
+            records=plan.records,
+            progress=None if progress is None else lambda n: progress(n * CONTEXT * len(every)),
+        )
+    finally:
+        torch.set_num_threads(threads)
+    described = corpus.describe()
+    return [
+        Run(
+            name=one.name,
+            config=_config(one, plan, described),
+            seeds=(seed,),
+            steps=np.array(outcome.tokens, dtype=np.int64) // (one.batch_size * CONTEXT),
+            tokens=np.array(outcome.tokens, dtype=np.int64),
+            series={"validation_loss": np.array([outcome.validation_loss])},
+            summary={"uniform_loss": UNIFORM_LOSS, "diverged_at_step": outcome.diverged_at_step},
+        )
+        for (one, seed), outcome in zip(every, outcomes)
+    ]
+
+
+_TOKENS: Any = None  # in a worker: the counter that all workers share with their parent
+
+
+def _start_worker(tokens: Any) -> None:
+    global _TOKENS
+    _TOKENS = tokens
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     parent = multiprocessing.parent_process()
     if parent is not None:  # a parent that was killed cannot stop its workers: they watch it instead
         threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
-def _work(arm: Arm, plan: Plan, seed: int, text: Path | None) -> Run:
-    return train_arm(arm, plan, seed, load_corpus(text))
+def _count(tokens: int) -> None:
+    with _TOKENS.get_lock():
+        _TOKENS.value += tokens
 
 
-def _finish_order(plan: Plan) -> list[tuple[Arm, int]]:
-    """Longest runs first, so that processes end together; seed by seed, so that a cut study is balanced."""
-    return [(a, s) for s in plan.seeds for a in sorted(plan.arms, key=lambda a: a.batch_size)]
+def _work(arms: tuple[Arm, ...], plan: Plan, text: Path | None) -> list[Run]:
+    return train_arms(arms, plan, load_corpus(text), _count)
 
 
 def _stored(folder: Path, config: Mapping[str, Any]) -> Run | None:
@@ -327,19 +326,39 @@ def _stored(folder: Path, config: Mapping[str, Any]) -> Run | None:
 
 
 def _results(
-    todo: Sequence[tuple[Arm, int]], plan: Plan, text: Path | None, corpus: Corpus, workers: int
-) -> Iterator[Run]:
+    todo: Sequence[tuple[Arm, ...]],
+    plan: Plan,
+    text: Path | None,
+    corpus: Corpus,
+    workers: int,
+    advanced: Callable[[int], None],
+) -> Iterator[list[Run]]:
+    """Runs of each stack as it finishes; ``advanced`` is told the tokens trained so far."""
     if workers == 0:
-        for one, seed in todo:
-            yield train_arm(one, plan, seed, corpus)
+        done = 0
+
+        def add(tokens: int) -> None:
+            nonlocal done
+            done += tokens
+            advanced(done)
+
+        for arms in todo:
+            yield train_arms(arms, plan, corpus, add)
         return
+    spawn = multiprocessing.get_context("spawn")
+    tokens = spawn.Value("q", 0)
     pool = concurrent.futures.ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
+        workers, mp_context=spawn, initializer=_start_worker, initargs=(tokens,)
     )
     try:
-        pending = [pool.submit(_work, one, plan, seed, text) for one, seed in todo]
-        for future in concurrent.futures.as_completed(pending):
-            yield future.result()
+        pending = {pool.submit(_work, arms, plan, text) for arms in todo}
+        while pending:
+            finished, pending = concurrent.futures.wait(
+                pending, timeout=0.5, return_when=concurrent.futures.FIRST_COMPLETED
+            )
+            advanced(tokens.value)
+            for future in finished:
+                yield future.result()
     except BaseException:
         for process in list(getattr(pool, "_processes", {}).values()):
             process.terminate()
@@ -373,15 +392,16 @@ def tiny_lm_study(
 ) -> list[Run]:
     """Train every arm with every seed and return one :class:`Run` an arm, seeds merged.
 
-    Every run is single-threaded and depends on its arm, seed and text alone, so neither the number of worker
-    processes nor an interruption changes a number.
+    All arms of one optimizer and batch size train at once, on one thread (:func:`stacks`): at this width a
+    step costs launches of operations, not arithmetic. A stack depends on the plan and the text alone, so
+    neither the number of worker processes nor an interruption changes a number.
 
     Args:
         quick: the short plan.
         text: a UTF-8 text file instead of the installed documentation.
-        resume_dir: folder for one sub-folder a (arm, seed), written as each finishes; finished ones found
-            there are read back instead of trained again.
-        progress: called with (tokens done, tokens in all, label) after each run.
+        resume_dir: folder for one sub-folder a (arm, seed), written as each stack finishes; finished stacks
+            found there are read back instead of trained again.
+        progress: called with (tokens done, tokens in all, label), about twice a second and after each stack.
         plan: another plan.
         workers: processes; default two, or the number of cores if that is less; 0 trains in this process.
 
@@ -397,23 +417,40 @@ def tiny_lm_study(
     folder = None if resume_dir is None else Path(resume_dir)
     finished: dict[tuple[str, int], Run] = {}
     todo = []
-    for one, seed in _finish_order(plan):
-        stored = folder and _stored(folder / f"{one.name}-seed{seed}", _config(one, plan, described))
-        if stored:
-            finished[one.name, seed] = stored
-        else:
-            todo.append((one, seed))
+    for arms in stacks(plan):
+        read = {
+            (one.name, seed): folder
+            and _stored(folder / f"{one.name}-seed{seed}", _config(one, plan, described))
+            for one in arms
+            for seed in plan.seeds
+        }
+        kept = {key: run for key, run in read.items() if run}
+        if len(kept) == len(read):
+            finished |= kept
+        else:  # a stack is trained whole: its numbers may depend, in the last bit, on how wide it is
+            todo.append(arms)
     total = plan.tokens * len(plan.arms) * len(plan.seeds)
-    if progress:
-        progress(plan.tokens * len(finished), total, "tiny LM")
+    before = plan.tokens * len(finished)
+    furthest = 0
+
+    def tell(done: int, label: str) -> None:
+        nonlocal furthest
+        furthest = max(furthest, done)  # a stored stack counts less than what is trained of the others
+        if progress:
+            progress(furthest, total, label)
+
+    tell(before, "tiny LM")
     workers = min(2, os.cpu_count() or 1) if workers is None else workers
-    if todo:
-        for run in _results(todo, plan, text, corpus, min(workers, len(todo))):
+    results = _results(
+        todo, plan, text, corpus, min(workers, len(todo)), lambda n: tell(before + n, "tiny LM")
+    )
+    for runs in results:
+        for run in runs:
             if folder:
                 run.save(folder / f"{run.name}-seed{run.seeds[0]}")
             finished[run.name, run.seeds[0]] = run
-            if progress:
-                progress(plan.tokens * len(finished), total, f"tiny LM: {run.name}, seed {run.seeds[0]}")
+        names = ", ".join(dict.fromkeys(run.name for run in runs))
+        tell(plan.tokens * len(finished), f"tiny LM: {names}")
     return [merge_seeds([finished[one.name, seed] for seed in plan.seeds]) for one in plan.arms]
 
 

@@ -26,10 +26,9 @@ from bstheory.training.study import (
     Plan,
     arm,
     judge_study,
-    learning_rate_factor,
     study_plan,
     tiny_lm_study,
-    train_arm,
+    train_arms,
 )
 from bstheory.verdict import Verdict
 
@@ -43,7 +42,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-SMALL = Plan(arms=(arm("adam_fixed_4"), arm("adam_half_life_4")), seeds=(0, 1), tokens=64 * CONTEXT)
+SMALL = Plan(arms=(arm("adam_fixed_4"), arm("adam_half_life_16")), seeds=(0, 1), tokens=64 * CONTEXT)
 
 
 def equal(one: Run, other: Run) -> bool:
@@ -66,16 +65,9 @@ def test_every_arm_spends_the_same_tokens_in_whole_steps() -> None:
     assert study_plan(quick=False).predictions == PREDICTIONS
 
 
-def test_learning_rate_factor_rises_then_falls_to_zero() -> None:
-    assert learning_rate_factor(0) == 0 and learning_rate_factor(study.WARMUP) == 1
-    assert learning_rate_factor(study.WARMUP / 2) == pytest.approx(0.5)
-    assert learning_rate_factor(1) == pytest.approx(0, abs=1e-15)
-
-
 def test_training_lowers_the_loss_of_real_text(text: Path) -> None:
-    run = train_arm(
-        arm("adam_half_life_4"), dataclasses.replace(SMALL, tokens=512 * CONTEXT), 0, load_corpus(text)
-    )
+    plan = dataclasses.replace(SMALL, tokens=512 * CONTEXT, seeds=(0,))
+    (run,) = train_arms([arm("adam_half_life_4")], plan, load_corpus(text))
     losses = run.series["validation_loss"][0]
     assert losses[-1] < losses[0] < run.summary["uniform_loss"]
     assert run.tokens[-1] == 512 * CONTEXT and run.steps[-1] == 128
@@ -89,7 +81,7 @@ def test_resume_and_worker_count_change_no_number(text: Path, tmp_path: Path) ->
     assert [run.seeds for run in whole] == [(0, 1), (0, 1)]
 
     def stop(done: int, total: int, label: str) -> None:
-        if done >= 2 * SMALL.tokens:
+        if "adam" in label:  # the first stack is stored
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
