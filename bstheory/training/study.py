@@ -230,6 +230,7 @@ def _recipe(arm: Arm, plan: Plan, seed: int) -> Recipe:
         beta1=BETA1 if arm.optimizer == "adam" else 0.0,
         beta2=arm.beta2 or 0.0,
         warmup=WARMUP,
+        model=MODEL,
     )
 
 
