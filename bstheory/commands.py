@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json as json_module
 import sys
 from pathlib import Path
@@ -89,8 +90,6 @@ def recheck(file: Annotated[Path, Positional, arg(metavar="FILE")], *, json: Jso
         file: written by bstheory derive SLUG --json FILE, or found in a run directory under certificates/.
         json: write the report to this file, or - for stdout instead of the text.
     """
-    import dataclasses
-
     from bstheory.checking import recheck as recheck_file
     from bstheory.verdict import Verdict
 
@@ -118,6 +117,7 @@ def evaluate(
     set: Annotated[tuple[str, ...], UseAppendAction, arg(metavar="NAME=NUMBER")] = (),
     schedule: Annotated[str | None, arg(metavar="SPEC")] = None,
     tokens: Annotated[int | None, arg(metavar="COUNT")] = None,
+    enclose: bool = False,
     json: JsonFile = None,
 ) -> int:
     """The value of a bound, the trivial bound beside it.
@@ -130,6 +130,7 @@ def evaluate(
         set: NAME=VALUE of a constant, once for each; a comma-separated list makes a vector.
         schedule: batch size in tokens against tokens consumed, e.g. "64" or "0:64 1M:256".
         tokens: total tokens, needed with a schedule.
+        enclose: also enclose the exact value rigorously with ball arithmetic (Arb).
         json: write the result to this file, or - for stdout instead of the text.
     """
     import numpy as np
@@ -163,13 +164,14 @@ def evaluate(
                 got=f"--tokens {tokens}", rule="it is a positive number below 10^15", do="correct it"
             )
         batches = parse(schedule).rounded(multiple=1).batch_sizes(num_tokens=tokens, last="partial")
-    found = bound.evaluate(constants=constants, schedule=batches)
+    found = bound.evaluate(constants=constants, schedule=batches, enclose=enclose)
     document = {
         "slug": slug,
         "quantity": bound.quantity,
         "value": _plain(found.value),
         "trivial_value": "none known" if found.trivial_value is None else _plain(found.trivial_value),
         "vacuous": _plain(found.vacuous),
+        **({"enclosure": dataclasses.asdict(found.enclosure)} if enclose else {}),
         "parts": {name: _plain(value) for name, value in found.parts.items()},
         "constants": {name: _plain(value) for name, value in constants.items()},
         "schedule": schedule,
@@ -181,6 +183,10 @@ def evaluate(
     if json != "-":
         sign = {"identity": "=", "asymptotic": "~", "prediction": "~"}.get(bound.kind, "<=")
         print(f"{bound.title}\n{bound.quantity or 'value'} {sign} {document['value']}")
+        if enclose:
+            inside = found.enclosure
+            print(f"enclosed rigorously: [{inside.lower!r}, {inside.upper!r}], exactly {inside.digits}")
+            print(f"the float64 value is off by at most {inside.relative_error:.1e}, relative")
         print(f"trivial bound: {document['trivial_value']}")
         if np.any(found.vacuous):
             print("the bound is vacuous here: it says no more than the trivial one")

@@ -27,6 +27,7 @@ from bstheory.checking.rational import (
 )
 from bstheory.checking.recheck_rules import REMOVES, Fact, Invalid, Rules
 from bstheory.checking.rules_expectation import ExpectationRules
+from bstheory.checking.rules_lags import LagRules
 from bstheory.checking.rules_pairs import PAIR_OPERATORS, PairRules
 from bstheory.checking.rules_powers import PowerRules
 from bstheory.checking.rules_scalar import ScalarRules
@@ -158,7 +159,7 @@ def recheck_parts(document: Mapping[str, Any], found: str) -> Report:
     )
 
 
-class Checker(Rules, ExpectationRules, PowerRules, ScalarRules, PairRules):
+class Checker(Rules, ExpectationRules, PowerRules, ScalarRules, PairRules, LagRules):
     """Walks through a document once. State: the facts established so far."""
 
     def __init__(self, document: Mapping[str, Any]) -> None:
@@ -242,6 +243,9 @@ class Checker(Rules, ExpectationRules, PowerRules, ScalarRules, PairRules):
             if entry.get("definition") is None:
                 continue
             op, of = entry["definition"]["op"], entry["definition"]["of"]
+            if op == "recursion":
+                self.check_recursion(name, of, set(order[:position]))
+                continue
             if op == "max" and not (isinstance(of, list) and of):
                 raise Invalid("a maximum is of a list of expressions")
             parts = list(of) if op == "max" else [of]
@@ -365,7 +369,9 @@ class Checker(Rules, ExpectationRules, PowerRules, ScalarRules, PairRules):
                 found.add(name)
             else:
                 of = definition["of"]
-                found |= set().union(*map(self.primitives, of if isinstance(of, list) else [of]))
+                texts = of if isinstance(of, list) else [of]
+                inside = set().union(*(names(self.tree(part)) for part in texts)) - {name}
+                found |= set().union(*map(self.primitives, inside))
         return found
 
     # Steps -----------------------------------------------------------------------------------------

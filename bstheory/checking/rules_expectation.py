@@ -25,7 +25,7 @@ class ExpectationRules:
         definition = entry.get("definition")
         if definition is None:
             return "step" in self.depends[name] and not entry.get("fixed", False)
-        if definition["op"] in ("expected", "steps"):
+        if definition["op"] in ("expected", "steps", "recursion"):
             return False
         of = definition["of"]
         parts = of if isinstance(of, list) else [of]

@@ -126,6 +126,31 @@ class PairRules:
 
         self.trust("exchange", "relabel")
         mapping = step["pairs"]
+        self.check_counterparts(mapping)
+        left, right = self.definition(step["left"], "laters"), self.definition(step["right"], "steps")
+        loose = {n for n in names(self.tree(left)) if "later" in self.depends[n]} - set(mapping)
+        if loose:
+            raise Invalid(f"{sorted(loose)} have no counterpart")
+        self.same(self.substituted(left, mapping), self.value(right), "the two sums differ")
+        return self.value(f"{step['left']} - {step['right']}"), True, frozenset()
+
+    def step_relabel_fact(self, step: Mapping[str, Any]) -> Any:
+        """What holds in every step j holds in every step n: ``pairs`` names symbol at n, symbol at j."""
+        from bstheory.checking.recheck_rules import Invalid
+
+        self.trust("relabel")
+        mapping, fact = step["pairs"], self.closed(step["fact"])
+        self.check_counterparts(mapping)
+        plain = {plain: later for later, plain in mapping.items()}
+        loose = {n for n in names(fact.tree) if {"step", "later"} & self.depends[n]} - set(plain)
+        if loose:
+            raise Invalid(f"{sorted(loose)} have no counterpart")
+        return self.substituted(ast.unparse(fact.tree), plain), fact.equality, frozenset()
+
+    def check_counterparts(self, mapping: Mapping[str, str]) -> None:
+        """Each symbol at n and its counterpart at j are one sequence under two names."""
+        from bstheory.checking.recheck_rules import Invalid
+
         if len(set(mapping.values())) != len(mapping):
             raise Invalid("two symbols have the same counterpart")
         self.counterparts |= set(mapping.items())
@@ -135,7 +160,7 @@ class PairRules:
         for later, plain in mapping.items():
             if self.signs[later] != self.signs[plain]:
                 raise Invalid(f"{later!r} and {plain!r} have different signs")
-            if "later" not in self.depends[later] or "later" in self.depends[plain]:
+            if "later" not in self.depends[later] or {"step", "later"} & self.depends[plain] != {"step"}:
                 raise Invalid(f"{later!r} and {plain!r} are not one quantity at n and at j")
             if self.depends[later] - {"later", "draw"} != self.depends[plain] - {"step", "draw"}:
                 raise Invalid(f"{later!r} and {plain!r} depend on different indices")
@@ -153,9 +178,3 @@ class PairRules:
                     raise Invalid(f"{later!r} and {plain!r} are defined differently")
                 renamed = self.substituted(a["of"], mapping)
                 self.same(renamed, self.value(b["of"]), f"{later!r} and {plain!r} are defined differently")
-        left, right = self.definition(step["left"], "laters"), self.definition(step["right"], "steps")
-        loose = {n for n in names(self.tree(left)) if "later" in self.depends[n]} - set(mapping)
-        if loose:
-            raise Invalid(f"{sorted(loose)} have no counterpart")
-        self.same(self.substituted(left, mapping), self.value(right), "the two sums differ")
-        return self.value(f"{step['left']} - {step['right']}"), True, frozenset()

@@ -54,11 +54,13 @@ class Evaluation:
         value: right-hand side, in the unit of ``quantity``.
         trivial_value: what is true without any theorem, same quantity; None where nothing is known.
         parts: named pieces of the right-hand side, and derived forms (e.g. ``per_weight``).
+        enclosure: a rigorous interval around the exact value, where it was asked for; see ``theory.exact``.
     """
 
     value: Any
     trivial_value: Any
     parts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    enclosure: Any = None
 
     @property
     def vacuous(self) -> Any:
@@ -140,15 +142,17 @@ class Bound:
         """The statement, as LaTeX without delimiters."""
         return self.statement_latex
 
-    def evaluate(self, *, constants: Constants, schedule: Any = None) -> Evaluation:
+    def evaluate(self, *, constants: Constants, schedule: Any = None, enclose: bool = False) -> Evaluation:
         """Value of the right-hand side.
 
         Args:
             constants: by the names in ``parameters``; scalars, or arrays that broadcast together.
             schedule: int array [K] of batch sizes in tokens per step, or None where the theorem has none.
+            enclose: also enclose the exact value rigorously with ball arithmetic; one value at a time.
 
         Raises:
-            InputError: names missing (all listed at once), unknown, or outside their range.
+            InputError: names missing (all listed at once), unknown, or outside their range; with
+                ``enclose``, where the value is not a produced closed form.
         """
         known = {parameter.name: parameter for parameter in self.parameters}
         unknown = sorted(set(constants) - set(known))
@@ -175,7 +179,13 @@ class Bound:
                     rule=f"{name} ({parameter.meaning}) {parameter.rule}",
                     do=f"choose {name} inside the hypotheses of {self.slug}",
                 )
-        return self.value(complete, None if schedule is None else batch_sizes(schedule))
+        batches = None if schedule is None else batch_sizes(schedule)
+        found = self.value(complete, batches)
+        if not enclose:
+            return found
+        from bstheory.theory.exact import enclose as enclosed
+
+        return dataclasses.replace(found, enclosure=enclosed(self.slug, complete, batches, found.value))
 
     def tighten(self, *, constants: Constants, schedule: Any = None, also: tuple[str, ...] = ()) -> Any:
         """Choose the free constants of the proof so that the bound is smallest; see ``theory.tighten``."""

@@ -19,6 +19,7 @@ FORMAT = 1
 INDICES = ("coordinate", "step", "later", "draw")
 REMOVED = {"mean": {"draw"}, "expected": {"draw"}, "coordinates": {"coordinate"}, "steps": {"step", "draw"}}
 ADDED: dict[str, set[str]] = {}
+LISTS = ("max", "recursion")  # definitions of several expressions
 
 
 class DerivationError(ArithmeticError):
@@ -107,7 +108,9 @@ class Derivation:
             of: the expression (a list for ``max``).
         """
         parts = list(of) if op == "max" else [of]
-        inherited = set().union(*(self.dependence(part) for part in parts))
+        inherited = {"step", "later"}
+        if op != "recursion":
+            inherited = set().union(*(self.dependence(part) for part in parts))
         depends = [i for i in INDICES if i in (inherited - REMOVED.get(op, set())) | ADDED.get(op, set())]
         return self._declare(name, sign, depends, latex, meaning, op, of)
 
@@ -121,7 +124,7 @@ class Derivation:
             latex=latex or name,
             meaning=meaning,
             op=op,
-            of=sp.sympify(of) if op and op != "max" else of,
+            of=sp.sympify(of) if op and op not in LISTS else of,
         )
         return sp.Symbol(name)
 
@@ -450,7 +453,7 @@ class Derivation:
                 continue
             definition = None
             if entry.op:
-                of = [sp.sstr(sp.sympify(p)) for p in entry.of] if entry.op == "max" else sp.sstr(entry.of)
+                of = [sp.sstr(sp.sympify(p)) for p in entry.of] if entry.op in LISTS else sp.sstr(entry.of)
                 definition = {"op": entry.op, "of": of}
             symbols[entry.name] = {
                 "sign": entry.sign,

@@ -33,3 +33,10 @@ def relabel(
     """E sum over n of a quantity == E sum over j of the same quantity."""
     named = {str(later): str(plain) for later, plain in pairs.items()}
     return equal_sums(d, name, "relabel", left, right, why=why, pairs=named)
+
+
+def relabel_fact(d: Derivation, name: str, fact: str, pairs: Mapping[Any, Any], *, why: str) -> sp.Expr:
+    """A fact about every step j, said of every step n."""
+    named = {str(later): str(plain) for later, plain in pairs.items()}
+    gap = d.gap(fact).subs({sp.Symbol(plain): sp.Symbol(later) for later, plain in named.items()})
+    return d._add(name, "relabel_fact", gap, d.steps[fact].relation, why, fact=fact, pairs=named)

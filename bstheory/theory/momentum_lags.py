@@ -7,6 +7,7 @@ of the weight that the gradients of steps j..n have in v_n; ``after`` is 1 where
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import sympy as sp
@@ -15,6 +16,7 @@ from bstheory.theory import adam_pieces as pieces
 from bstheory.theory.derivation import Derivation
 from bstheory.theory.derivation_pairs import equal_sums, relabel
 
+MOVING = (("v_l", "v_next"), ("m_l", "m"), ("P_l", "P"))
 PAIR, LATE, LATE_COORDINATE = ("step", "later"), ("later",), ("coordinate", "later", "draw")
 
 
@@ -64,10 +66,77 @@ def declare(d: Derivation) -> None:
     )
 
 
-def lagged_lemma(d: Derivation, y: Any, kappa: Any, Z: Any) -> None:
-    """E_{j-1} G_j g_j/P_n >= kappa G_j^2/Z - R om/(4y) E_{j-1} g_j^2/P_n^2, the step ``one_step``."""
-    G, g, absG, absg, P, past, recent, R, om, eps = sp.symbols("G g absG absg P_l past recent R om eps")
-    rho = R * om
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Form:
+    """Which algorithm: weights of its momentum and of its steps, as expressions in declared symbols.
+
+    Attributes:
+        W: weight of g_j in m_n.
+        s, s_l: x_n = x_{n-1} - alpha s m_n/P_n, at step j and at step n.
+        c, c_l: their squares.
+        kept: what is left of s_l over the bound of the denominator; the left side weighs with kept W.
+        gain: weight of g_j^2/P_j^2 in the log-sum lemma.
+        error: the lagged lemma costs error om/(4y) g_j^2/P_n^2, established under the name ``one_step``.
+        after: 1 where n > j, 0 where n = j.
+        twins: symbols at n with their counterparts at j, which the step itself and its norm are made of.
+        largest: establishes the largest sums of the schedule; None declares and assumes them.
+    """
+
+    W: Any
+    s: Any
+    s_l: Any
+    c: Any
+    c_l: Any
+    kept: Any
+    gain: Any
+    error: Any
+    after: Any
+    one_step: str
+    twins: tuple[tuple[str, str], ...]
+    largest: Callable[[Derivation, str, sp.Symbol], Any] | None = None
+
+
+HALF_LIFE = Form(
+    W=sp.Symbol("W"),
+    s=sp.Symbol("s"),
+    s_l=sp.Symbol("s_l"),
+    c=sp.Symbol("c"),
+    c_l=sp.Symbol("c_l"),
+    kept=sp.Symbol("s_l"),
+    gain=sp.Symbol("c"),
+    error=sp.Symbol("R"),
+    after=sp.Symbol("after"),
+    one_step="one_step",
+    twins=(("c_l", "c"), ("s_l", "s")),
+)
+USUAL_RHO = sp.Symbol("R") * sp.Symbol("om")
+
+
+def usual_order(d: Derivation, Z: Any, root_Q: str) -> None:
+    """Q <= Z = sqrt(eps + R^2)."""
+    over = 1 / (Z + sp.Symbol("Q"))
+    d.combine(
+        "root_order",
+        gap=Z - sp.Symbol("Q"),
+        uses={d.definition(Z): over, root_Q: -over, "total_bounded": over},
+        why="Q <= sqrt(eps + R^2)",
+    )
+
+
+def lagged_lemma(
+    d: Derivation,
+    y: Any,
+    kappa: Any,
+    Z: Any,
+    *,
+    rho: Any = USUAL_RHO,
+    order: Callable[[Derivation, Any, str], None] = usual_order,
+) -> None:
+    """E_{j-1} G_j g_j/P_n >= kappa G_j^2/Z - rho/(4y) E_{j-1} g_j^2/P_n^2, the step ``one_step``.
+
+    ``order`` establishes ``root_order``: Z - Q >= 0.
+    """
+    G, g, absG, absg, P, past, recent, eps = sp.symbols("G g absG absg P_l past recent eps")
     Q = d.define("Q", "root", eps + past + rho**2, sign="positive", latex=r"\sqrt{\varepsilon+\tilde v}")
     mean_gP = d.define("mean_gP", "mean", g / P, latex=r"E_{j-1}\frac{g_j}{\sqrt{\varepsilon+v_n}}")
     mean_g2P2 = d.define("mean_g2P2", "mean", g**2 / P**2, sign="nonnegative")
@@ -127,13 +196,7 @@ def lagged_lemma(d: Derivation, y: Any, kappa: Any, Z: Any) -> None:
         {mean_gP: G, mean_g: -G / Q, mean_g2P2: rho / (4 * y), "1": y * G**2 / Q},
         why="conditional expectation given the past of step j; the schedule is fixed, Q and G are known",
     )
-    over = 1 / (Z + Q)
-    d.combine(
-        "root_order",
-        gap=Z - Q,
-        uses={d.definition(Z): over, root_Q: -over, "total_bounded": over},
-        why="Q <= sqrt(eps + R^2)",
-    )
+    order(d, Z, root_Q)
     d.combine(
         "one_step",
         gap=G * mean_gP - kappa * G**2 / Z + rho * mean_g2P2 / (4 * y),
@@ -144,12 +207,17 @@ def lagged_lemma(d: Derivation, y: Any, kappa: Any, Z: Any) -> None:
     )
 
 
-def pair_sums(d: Derivation, y: Any, kappa: Any, tau: Any, Z: Any) -> None:
-    """E sum s_n sum_i G_n m_n/P_n from below by the weighted sum and what errors and drift cost."""
-    G, g, G_l, P_l, W, s_l, om, after, lag, R, L, alpha = sp.symbols(
-        "G g G_l P_l W s_l om after lag R L alpha"
-    )
-    mean_gP, mean_g2P2, way, move, norm, c, s, m, P = sp.symbols("mean_gP mean_g2P2 way move norm c s m P")
+def pair_sums(
+    d: Derivation, y: Any, kappa: Any, tau: Any, Z: Any, *, form: Form = HALF_LIFE, total_Z: Any = None
+) -> None:
+    """E sum s_n sum_i G_n m_n/P_n from below by the weighted sum and what errors and drift cost.
+
+    ``total_Z`` is Z kept/s_l, a constant; Z where that is not given.
+    """
+    G, g, G_l, P_l, om, lag, R, L, alpha = sp.symbols("G g G_l P_l om lag R L alpha")
+    W, s_l, c, s, after, error = form.W, form.s_l, form.c, form.s, form.after, form.error
+    total_Z = Z if total_Z is None else total_Z
+    mean_gP, mean_g2P2, way, move, norm, m, P = sp.symbols("mean_gP mean_g2P2 way move norm m P")
     m_l, average = sp.symbols("m_l average")
     square = d.define("square", "coordinates", G**2, sign="nonnegative", latex=r"\|\nabla F(x_{j-1})\|^2")
     C = {
@@ -171,7 +239,7 @@ def pair_sums(d: Derivation, y: Any, kappa: Any, tau: Any, Z: Any) -> None:
             ("cross_mean", weight * C["cross_mean"]),
             ("noise", weight * om * C["noise"]),
             ("noise_mean", weight * om * C["noise_mean"]),
-            ("square", weight * square),
+            ("square", form.kept * W * square),
             ("shift", weight * C["shift"]),
             ("full", weight * C["full"]),
             ("noise_after", weight * after * om * C["noise"]),
@@ -180,8 +248,8 @@ def pair_sums(d: Derivation, y: Any, kappa: Any, tau: Any, Z: Any) -> None:
     d.apply(
         "one_step_sum",
         "coordinates",
-        "one_step",
-        {C["cross_mean"]: 1, square: -kappa / Z, C["noise_mean"]: R * om / (4 * y)},
+        form.one_step,
+        {C["cross_mean"]: 1, square: -kappa / Z, C["noise_mean"]: error * om / (4 * y)},
         why="sum over coordinates",
     )
     d.combine("one_step_weighted", uses={"one_step_sum": weight}, why="times the weights")
@@ -189,12 +257,12 @@ def pair_sums(d: Derivation, y: Any, kappa: Any, tau: Any, Z: Any) -> None:
         "one_step_total",
         "pairs",
         "one_step_weighted",
-        {T["cross_mean"]: 1, T["square"]: -kappa / Z, T["noise_mean"]: R / (4 * y)},
+        {T["cross_mean"]: 1, T["square"]: -kappa / total_Z, T["noise_mean"]: error / (4 * y)},
         why="expectation of the sum over pairs",
     )
     for name in ("cross", "noise"):
         equal_sums(d, f"tower_{name}", "pairs_tower", T[f"{name}_mean"], T[name], why="tower property")
-    w_hat = d.define("w_hat", "futures", weight, sign="nonnegative", latex=r"\hat w_j")
+    w_hat = d.define("w_hat", "futures", form.kept * W, sign="nonnegative", latex=r"\hat w_j")
     T_w = d.define(
         "weighted_sum",
         "steps",
@@ -248,8 +316,13 @@ def pair_sums(d: Derivation, y: Any, kappa: Any, tau: Any, Z: Any) -> None:
         between="way",
         across="lag_3",
     )
-    C_3 = d.symbol("C_3", sign="nonnegative", latex="C_3", meaning="largest sum of weights across a step")
-    d.assume("C_3", C_3 - across, assumption="lag_constants", why="definition of C_3")
+    if form.largest is None:
+        C_3: Any = d.symbol(
+            "C_3", sign="nonnegative", latex="C_3", meaning="largest sum of weights across a step"
+        )
+        d.assume("C_3", C_3 - across, assumption="lag_constants", why="definition of C_3")
+    else:
+        C_3 = form.largest(d, "C_3", across)
     d.combine("across_bounded", uses={"C_3": c * norm}, why="times c |m/P|^2")
     d.apply("across_total", "steps", "across_bounded", {T_norm: C_3, T_across: -1}, why="sum over steps")
     # The step itself: sum over n of s_n G_n m_n/P_n.
@@ -260,9 +333,8 @@ def pair_sums(d: Derivation, y: Any, kappa: Any, tau: Any, Z: Any) -> None:
     T_inner = d.define("T_inner", "steps", s * inner)
     T_inner_l = d.define("T_inner_l", "laters", s_l * inner_l)
     T_mixed = d.define("T_mixed", "laters", s_l * mixed)
-    names = ("c_l", "s_l", "v_l", "G_l", "m_l", "P_l", "inner_l")
-    plain = ("c", "s", "v_next", "G", "m", "P", "inner")
-    relabel(d, "same_inner", T_inner_l, T_inner, dict(zip(names, plain, strict=True)), why="n for j")
+    twins = (*form.twins, *MOVING, ("G_l", "G"), ("inner_l", "inner"))
+    relabel(d, "same_inner", T_inner_l, T_inner, dict(twins), why="n for j")
     d.combine("mixed_term", uses={"average": G_l / P_l}, relation="==", why="m_n is the average")
     d.apply("mixed_sum", "coordinates", "mixed_term", {inner_l: 1, mixed: -1}, why="sum over coordinates")
     d.scale("mixed_weighted", "mixed_sum", s_l, why="times the weight")
@@ -291,9 +363,10 @@ def pair_sums(d: Derivation, y: Any, kappa: Any, tau: Any, Z: Any) -> None:
     )
 
 
-def lag_sums(d: Derivation) -> None:
-    """Errors, drift and |m/P|^2 against T_gain = E sum_j c_j sum_i g_j^2/P_j^2, with C_A, C_A2 and C_2."""
-    g, P, P_l, W, s_l, c_l, om, after, fade, c, m_l = sp.symbols("g P P_l W s_l c_l om after fade c m_l")
+def lag_sums(d: Derivation, *, form: Form = HALF_LIFE) -> dict[str, Any]:
+    """Errors, drift and |m/P|^2 against T_gain = E sum_j gain_j sum_i g_j^2/P_j^2: C_A, C_A2 and C_2."""
+    g, P, P_l, om, fade, m_l = sp.symbols("g P P_l om fade m_l")
+    W, s_l, c_l, after, c = form.W, form.s_l, form.c_l, form.after, form.gain
     noise, T_noise, T_noise_after, T_norm = sp.symbols("noise T_noise T_noise_after T_norm")
     d.combine(
         "faded_noise",
@@ -332,8 +405,9 @@ def lag_sums(d: Derivation) -> None:
     T_norm_l = d.define("T_norm_l", "laters", c_l * norm_l, sign="nonnegative")
     T_weighed = d.define("T_weighed", "laters", c_l * weighed_l, sign="nonnegative")
     T_second = d.define("T_second", "pairs", c_l * W * noise, sign="nonnegative")
-    names, twins = ("c_l", "v_l", "m_l", "P_l", "norm_l"), ("c", "v_next", "m", "P", "norm")
-    relabel(d, "same_norm", T_norm_l, T_norm, dict(zip(names, twins, strict=True)), why="n for j")
+    twins = [pair for pair in form.twins if pair[0] == str(c_l)]
+    twins += [*MOVING, ("norm_l", "norm")]
+    relabel(d, "same_norm", T_norm_l, T_norm, dict(twins), why="n for j")
     d.apply("jensen_sum", "coordinates", "jensen", {weighed_l: 1, norm_l: -1}, why="sum over coordinates")
     d.combine("jensen_weighted", uses={"jensen_sum": c_l}, why="times c_n")
     d.apply("jensen_total", "laters", "jensen_weighted", {T_weighed: 1, T_norm_l: -1}, why="sum over n")
@@ -343,12 +417,18 @@ def lag_sums(d: Derivation) -> None:
         "C_A2": (s_l * W * after * om, T_noise_after),
         "C_2": (c_l * W, T_second),
     }
+    constants: dict[str, Any] = {}
     for name, (weight, total) in sums.items():
-        constant = d.symbol(name, sign="nonnegative", meaning="lag constant of the schedule")
+        constant: Any = None
+        if form.largest is None:
+            constant = d.symbol(name, sign="nonnegative", meaning="lag constant of the schedule")
         lag = d.define(f"lag_{name}", "futures", weight / fade, sign="nonnegative")
         T_faded = d.define(f"T_faded_{name}", "pairs", weight / fade * plain, sign="nonnegative")
         T_lag = d.define(f"T_lag_{name}", "steps", plain * lag, sign="nonnegative")
-        d.assume(name, constant * c - lag, assumption="lag_constants", why=f"definition of {name}")
+        if form.largest is None:
+            d.assume(name, constant * c - lag, assumption="lag_constants", why=f"definition of {name}")
+        else:
+            constant = form.largest(d, name, lag)
         d.combine(f"faded_{name}", uses={"faded_sum": weight}, why="times the weights")
         d.apply(
             f"faded_{name}_total", "pairs", f"faded_{name}", {T_faded: 1, total: -1}, why="sum over pairs"
@@ -369,3 +449,5 @@ def lag_sums(d: Derivation) -> None:
             uses={f"faded_{name}_total": 1, f"by_step_{name}": 1, f"bounded_{name}_total": 1},
             why="together",
         )
+        constants[name] = constant
+    return constants

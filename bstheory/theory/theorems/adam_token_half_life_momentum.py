@@ -135,9 +135,10 @@ def derive(*, free: bool = False) -> Derivation:
     return d
 
 
-def descent(d: Derivation) -> None:
-    """F(x_n) <= F(x_{n-1}) - alpha s sum_i G m/P + (L alpha^2 c/2) sum_i m^2/P^2, summed."""
-    alpha, L, s, c, inner, norm, T_inner, T_norm = sp.symbols("alpha L s c inner norm T_inner T_norm")
+def descent(d: Derivation, *, form: lags.Form = lags.HALF_LIFE) -> None:
+    """F(x_n) <= F(x_{n-1}) - alpha s sum_i G m/P + (L alpha^2 c/2) sum_i m^2/P^2, summed; c is s^2."""
+    s, c = form.s, form.c
+    alpha, L, inner, norm, T_inner, T_norm = sp.symbols("alpha L inner norm T_inner T_norm")
     F_prev = d.symbol("F_prev", depends=("step",), latex="F(x_{n-1})", meaning="loss before the step")
     F_next = d.symbol("F_next", depends=("step", "draw"), latex="F(x_n)", meaning="loss after the step")
     F_start = d.symbol("F_start", latex="F(x_0)", meaning="initial loss")
@@ -154,7 +155,7 @@ def descent(d: Derivation) -> None:
     d.combine(
         "descent",
         gap=F_prev - F_next - alpha * s * inner + L * alpha**2 * c * norm / 2,
-        uses={"smoothness": 1, d.definition(s): -L * alpha**2 * norm / 2},
+        uses={"smoothness": 1} | ({d.definition(s): -L * alpha**2 * norm / 2} if s != c else {}),
         why="sqrt(c)^2 = c",
     )
     T_F = d.define("T_F", "steps", F_next - F_prev)

@@ -16,9 +16,8 @@ Adam (part ``adam``, T2):
     2 R Delta/(alpha N) + d (4 R r/sqrt(1 - beta2) + alpha R L/(1 - beta2))
         (ln(1 + R^2/((1 - beta2) eps))/N - ln beta2).
 
-Differs from the source by r in place of one factor R, which is smaller. The theorems with momentum of the
-source, T3 and T4, are not here: their constants are quoted from memory in the catalogue, and no derivation of
-them is part of this library.
+Differs from the source by r in place of one factor R, which is smaller. The theorems with momentum, T3 and
+T4, are ``adam_unnormalised_momentum``.
 """
 
 from __future__ import annotations
@@ -66,6 +65,33 @@ def start(title: str, young: Any, *, beta: Any, c: Any) -> tuple[Derivation, Any
     """Symbols, one-step lemma and the range of v: v_n <= S_n r^2."""
     d = Derivation(SLUG, title)
     y, kappa = pieces.young_weights(d, young)
+    declare(d, beta=beta, c=c)
+    r, eps, v_prev, g, S_next, R, Q = sp.symbols("r eps v_prev g S_next R Q")
+    pieces.bounded_gradient(d, r, gain=sp.Integer(1))
+    pieces.one_step_lemma(d, y, kappa, floor=eps, past=beta * v_prev, gained=g**2, rho=r)
+    range_of_v(d, beta)
+    weight = d.define("weight", "root", S_next, sign="positive", latex=r"\sqrt{S_n}")
+    over = 1 / (R * weight + Q)
+    root_eps = sp.Symbol("root_eps")
+    d.combine(
+        "root_order",
+        gap=R * weight - Q,
+        uses={
+            d.definition(weight): R**2 * over,
+            d.definition(R): S_next * (R + r + root_eps) * over,
+            d.definition(root_eps): S_next * over,
+            d.definition(Q): -over,
+            "v_range": beta * over,
+            "count": (eps + r**2) * over,
+        },
+        slack=(2 * S_next * r * root_eps + eps * beta * sp.Symbol("S_prev")) * over,
+        why="sqrt(eps + vt) <= sqrt(S_n) R",
+    )
+    return d, y, kappa
+
+
+def declare(d: Derivation, *, beta: Any, c: Any) -> None:
+    """Constants, gradients, the recursion of v, and R = r + sqrt(eps)."""
     for name, latex, meaning in (
         ("alpha", r"\alpha", "learning-rate scale"),
         ("L", "L", "smoothness"),
@@ -95,9 +121,12 @@ def start(title: str, young: Any, *, beta: Any, c: Any) -> tuple[Derivation, Any
     )
     root_eps = d.define("root_eps", "root", sp.Symbol("eps"), sign="positive", latex=r"\sqrt\varepsilon")
     r = d.symbol("r", sign="positive", latex=r"R-\sqrt\varepsilon", meaning="bound on |g|")
-    R = d.define("R", "equals", r + root_eps, sign="positive", latex="R")
-    pieces.bounded_gradient(d, r, gain=sp.Integer(1))
-    pieces.one_step_lemma(d, y, kappa, floor=sp.Symbol("eps"), past=beta * v_prev, gained=g**2, rho=r)
+    d.define("R", "equals", r + root_eps, sign="positive", latex="R")
+
+
+def range_of_v(d: Derivation, beta: Any) -> None:
+    """The count S_n and v_n <= S_n r^2: ``v_range`` before a step, ``range_next`` after it."""
+    r, v_prev, v_next = sp.symbols("r v_prev v_next")
     S_prev = d.symbol(
         "S_prev", sign="nonnegative", depends=("step",), latex="S_{n-1}", meaning="count before"
     )
@@ -117,24 +146,19 @@ def start(title: str, young: Any, *, beta: Any, c: Any) -> tuple[Derivation, Any
     d.combine(
         "range_next", gap=S_next * r**2 - v_next, uses={"v_range": beta, **advance}, why="after every step"
     )
-    d.define("weight", "root", S_next, sign="positive", latex=r"\sqrt{S_n}")
-    weight, Q = sp.symbols("weight Q")
-    over = 1 / (R * weight + Q)
+
+
+def count_bounded(d: Derivation) -> None:
+    """S_n <= 1/(1 - beta2) by induction: ``count_bounded``."""
+    beta, c, S_prev, S_next = sp.symbols("beta c S_prev S_next")
+    step = {"complement": -1 / c, "count": -1}
+    d.hypothesis("count_hypothesis", 1 / c - S_prev, why="S_{n-1} <= 1/(1 - beta2)")
     d.combine(
-        "root_order",
-        gap=R * weight - Q,
-        uses={
-            d.definition(weight): R**2 * over,
-            d.definition(R): S_next * (R + r + root_eps) * over,
-            d.definition(root_eps): S_next * over,
-            d.definition(Q): -over,
-            "v_range": beta * over,
-            "count": (sp.Symbol("eps") + r**2) * over,
-        },
-        slack=(2 * S_next * r * root_eps + sp.Symbol("eps") * beta * S_prev) * over,
-        why="sqrt(eps + vt) <= sqrt(S_n) R",
+        "count_after", gap=1 / c - S_next, uses={"count_hypothesis": beta, **step}, why="one step later"
     )
-    return d, y, kappa
+    d.combine("count_start", gap=1 / c - 0, slack=1 / c, why="S_0 = 0")
+    d.induction("count_before", "count_hypothesis", "count_after", "count_start", ["S"], why="induction")
+    d.combine("count_bounded", gap=1 / c - S_next, uses={"count_before": beta, **step}, why="S_n <= 1/c")
 
 
 def log_total(d: Derivation, *, beta: Any, top: Any, rest: Any, facts: dict[str, Any]) -> None:
@@ -187,11 +211,9 @@ def log_total(d: Derivation, *, beta: Any, top: Any, rest: Any, facts: dict[str,
     d.chain("logs_coordinate", previous=log_prev, next=log_next, start=log_start)
     d.chain("logs", previous=logs_prev, next=logs_next, start=logs_start, end=logs_end)
     T_logs = d.define("T_logs", "steps", logs_next - logs_prev)
-    T_one = d.define("T_one", "steps", 1, sign="nonnegative", latex="N")
     N = sp.Symbol("N")
     if "N" not in d.symbols:
         d.symbol("N", sign="positive", latex="N", meaning="number of steps")
-    d.assume("steps_taken", T_one - N, relation="==", assumption="fixed_schedule", why="N steps")
     d.apply(
         "log_sum_coordinates",
         "coordinates",
@@ -200,8 +222,12 @@ def log_total(d: Derivation, *, beta: Any, top: Any, rest: Any, facts: dict[str,
         why="sum over coordinates",
     )
     terms = {T_logs: 1, sp.Symbol("T_gain"): -1}
+    length: dict[str, Any] = {}  # where nothing decays the number of steps does not enter here
     if beta != 1:
+        T_one = d.define("T_one", "steps", 1, sign="nonnegative", latex="N")
+        d.assume("steps_taken", T_one - N, relation="==", assumption="fixed_schedule", why="N steps")
         terms[T_one] = -dim * residual
+        length = {"steps_taken": dim * residual}
     d.apply("log_sum_total", "steps", "log_sum_coordinates", terms, why="expectation of the sum over steps")
     d.telescope("telescope_logs", T_logs, "logs", why="the logarithms telescope")
     d.combine("top_room", gap=top - (eps + v_next), uses=facts, slack=rest, why="v_n <= S_n R^2")
@@ -223,26 +249,19 @@ def log_total(d: Derivation, *, beta: Any, top: Any, rest: Any, facts: dict[str,
             "logs_range_end": 1,
             "logs_start_value": 1,
             "log_gain_split": dim,
-            "steps_taken": dim * residual,
-        },
+        }
+        | length,
         why="log-sum lemma",
     )
 
 
 def adam(young: Any = None) -> Derivation:
     """T2; ``young`` None keeps Young's weight free."""
-    beta, c, r, R, Q, weight, S_next, eps = sp.symbols("beta c r R Q weight S_next eps")
+    beta, c, r, R, Q, weight, eps = sp.symbols("beta c r R Q weight eps")
     d, y, kappa = start("Adam in unnormalised sums, no momentum", young, beta=beta, c=c)
     root_S = d.define("root_S", "root", 1 / c, sign="positive", latex=r"(1-\beta_2)^{-1/2}")
-    step = {"complement": -1 / c, "count": -1}
-    S_prev, root_eps, g = sp.symbols("S_prev root_eps g")
-    d.hypothesis("count_hypothesis", 1 / c - S_prev, why="S_{n-1} <= 1/(1 - beta2)")
-    d.combine(
-        "count_after", gap=1 / c - S_next, uses={"count_hypothesis": beta, **step}, why="one step later"
-    )
-    d.combine("count_start", gap=1 / c - 0, slack=1 / c, why="S_0 = 0")
-    d.induction("count_before", "count_hypothesis", "count_after", "count_start", ["S"], why="induction")
-    d.combine("count_bounded", gap=1 / c - S_next, uses={"count_before": beta, **step}, why="S_n <= 1/c")
+    root_eps, g = sp.symbols("root_eps g")
+    count_bounded(d)
     d.combine("denominator", gap=weight / Q - 1 / R, uses={"root_order": 1 / (Q * R)}, why="divide")
     pieces.energy(d, y, kappa, weight=weight, kept=sp.Integer(1), Z=R, rho=r, denominator="denominator")
     over = 1 / (root_S + weight)
@@ -377,6 +396,6 @@ BOUND = Bound(
     notes=(
         "Vacuous at practical numbers of steps.",
         "Only the number of steps of the schedule enters; what a batch size does is in flagship 1.",
-        "The source's theorems with momentum, T3 and T4, are not shipped: nothing here derives them.",
+        "With momentum: adam_unnormalised_momentum.",
     ),
 )
