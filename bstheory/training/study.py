@@ -271,7 +271,6 @@ def train_arms(
             [_recipe(one, plan, seed) for one, seed in every],
             corpus,
             held_out_rows(corpus),
-            model=MODEL,
             records=plan.records,
             progress=None if progress is None else lambda n: progress(n * CONTEXT * len(every)),
         )
