@@ -9,6 +9,7 @@ from typing import Any
 _LAZY = {
     "BatchSizeScheduler": "bstheory.training.batch_scheduler",
     "GradientStatistics": "bstheory.training.gradient_statistics",
+    "LoopCheckpoint": "bstheory.training.loop_checkpoint",
     "TokenHalfLife": "bstheory.training.token_half_life",
 }
 

@@ -15,7 +15,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import safetensors
 import torch
@@ -26,11 +26,20 @@ from torch.distributed.tensor import DTensor
 from bstheory.errors import input_error
 from bstheory.files import read_json, write_json
 from bstheory.run import config_hash
-from bstheory.training.optimizers import TokenOptimizer
 from bstheory.training.parallel import World, like, whole
 
 FORMAT = 1
 FILES = ("model.safetensors", "optimizer.safetensors")
+
+
+class Resumable(Protocol):
+    """What a checkpoint needs of an optimizer: its torch optimizers by name, and a few counters."""
+
+    parts: dict[str, torch.optim.Optimizer]
+
+    def counters(self) -> dict[str, Any]: ...
+
+    def load_counters(self, state: Any, /) -> None: ...
 
 
 def parameter_names(model: nn.Module) -> dict[int, str]:
@@ -44,7 +53,7 @@ def clean(name: str) -> str:
     return name.replace("_orig_mod.", "").removeprefix("module.")
 
 
-def _optimizer_tensors(optimizer: TokenOptimizer, names: Mapping[int, str]) -> dict[str, Tensor]:
+def _optimizer_tensors(optimizer: Resumable, names: Mapping[int, str]) -> dict[str, Tensor]:
     found = {}
     for part_name, part in optimizer.parts.items():
         for group in part.param_groups:
@@ -55,7 +64,7 @@ def _optimizer_tensors(optimizer: TokenOptimizer, names: Mapping[int, str]) -> d
     return found
 
 
-def _group_values(optimizer: TokenOptimizer) -> dict[str, list[dict[str, Any]]]:
+def _group_values(optimizer: Resumable) -> dict[str, list[dict[str, Any]]]:
     plain = (bool, int, float, str, type(None))
     return {
         name: [{k: v for k, v in group.items() if isinstance(v, plain)} for group in part.param_groups]
@@ -98,7 +107,7 @@ def save_checkpoint(
     *,
     step: int,
     model: nn.Module,
-    optimizer: TokenOptimizer,
+    optimizer: Resumable,
     state: Mapping[str, Any],
     here: World,
     keep: int,
@@ -201,7 +210,7 @@ def load_weights(path: Path | str, model: nn.Module) -> None:
             parameter.copy_(like(tensors[name].to(parameter.dtype), parameter))
 
 
-def load_checkpoint(path: Path | str, *, model: nn.Module, optimizer: TokenOptimizer) -> dict[str, Any]:
+def load_checkpoint(path: Path | str, *, model: nn.Module, optimizer: Resumable) -> dict[str, Any]:
     """Restore model and optimizer; returns the state document.
 
     Raises:

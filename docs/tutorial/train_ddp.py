@@ -1,4 +1,4 @@
-"""A batch-size rule and a token half-life in a plain loop.
+"""A norm test that chooses the batch size, and a token half-life, in a plain loop.
 
 Run it with: torchrun --nproc-per-node 2 docs/tutorial/train_ddp.py (add --fsdp for FSDP2). Stop it, or kill a
 rank, and start it again: it continues from the last checkpoint.
@@ -6,26 +6,21 @@ rank, and start it again: it continues from the last checkpoint.
 
 import argparse
 import pydoc_data.topics
-from pathlib import Path
 
 import torch
 import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
-from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 from torch.distributed.fsdp import fully_shard
 from torch.nn import Embedding, Flatten, Linear, ReLU, Sequential
 from torch.nn.parallel import DistributedDataParallel
 
-from bstheory.files import read_json, write_json
 from bstheory.schedules.rules import ddp_norm
-from bstheory.training import BatchSizeScheduler, GradientStatistics, TokenHalfLife
+from bstheory.training import BatchSizeScheduler, GradientStatistics, LoopCheckpoint, TokenHalfLife
 
 flags = argparse.ArgumentParser(description=__doc__)
 flags.add_argument("--fsdp", action="store_true")
 flags.add_argument("--tokens", type=int, default=200_000)
-flags.add_argument("--folder", type=Path)
+flags.add_argument("--folder")
 flags = flags.parse_args()
-flags.folder = flags.folder or Path("runs/tutorial-fsdp" if flags.fsdp else "runs/tutorial-ddp")
 dist.init_process_group()  # gloo on CPUs, NCCL on GPUs
 rank, world, context = dist.get_rank(), dist.get_world_size(), 16
 text = "".join(pydoc_data.topics.topics.values()).encode()  # real text that every Python has
@@ -41,15 +36,9 @@ rule = ddp_norm(eta=1.0, scaling="unbiased", initial=16, maximum=512, multiple=8
 scheduler = BatchSizeScheduler(rule, num_tokens=flags.tokens, seq_len=context, world_size=world,
                                max_micro_batch_size=32, last="overshoot")  # fmt: skip
 statistics = GradientStatistics(model)
-parts, sizes, saved = {"scheduler": scheduler, "half_life": half_life}, [], flags.folder / "state.json"
-
-if saved.exists():
-    state, (weights, moments) = read_json(saved), get_state_dict(model, adam)
-    dcp.load({"model": weights, "adam": moments}, checkpoint_id=flags.folder / state["folder"])
-    set_state_dict(model, adam, model_state_dict=weights, optim_state_dict=moments)
-    sizes = state["sizes"]
-    for name, part in parts.items():
-        part.load_state_dict(state[name])
+folder = flags.folder or f"runs/tutorial-{'fsdp' if flags.fsdp else 'ddp'}"
+checkpoint = LoopCheckpoint(folder, model, adam, {"scheduler": scheduler, "half_life": half_life})
+sizes = checkpoint.load().get("sizes", [])  # whatever was given to save(); empty at the start
 
 while (plan := scheduler.plan()) is not None:
     statistics.start(plan)
@@ -66,13 +55,9 @@ while (plan := scheduler.plan()) is not None:
     scheduler.step(seen)
     sizes.append(plan.batch_size)
     if plan.step % 10 == 0 or scheduler.done:
-        weights, moments = get_state_dict(model, adam)
-        folder = f"step-{plan.step % 20}"  # two in turn: one is always whole
-        dcp.save({"model": weights, "adam": moments}, checkpoint_id=flags.folder / folder)
+        saved = checkpoint.save(plan.step, sizes=sizes)
         if rank == 0:
             print(f"step {plan.step:5d}  batch size {plan.batch_size:4d}  loss {seen.loss:.3f}", flush=True)
-            states = {name: part.state_dict() for name, part in parts.items()}
-            write_json(saved, {"folder": folder, "sizes": sizes, **states})
 if rank == 0:
-    print(f"finished; {saved} has the schedule that the rule chose")
+    print(f"finished; {saved}/state.json has the batch sizes that the rule chose")
 dist.destroy_process_group()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -62,19 +64,26 @@ def test_statistics_and_trajectories(processes: int, tmp_path: Path) -> None:
     assert results["trajectories"] == dict.fromkeys(("ddp", "fsdp2", "single"), sizes)
 
 
+def newest(folder: Path) -> dict[str, Any]:
+    """State of the newest checkpoint; empty while there is none."""
+    for path in sorted(folder.glob("step-*/state.json"), reverse=True):
+        with contextlib.suppress(FileNotFoundError):  # removed by a newer one in the meantime
+            return json.loads(path.read_text())
+    return {}
+
+
 def test_a_killed_rank_stops_the_job_and_a_restart_resumes(tmp_path: Path) -> None:
     script = ROOT / "docs/tutorial/train_ddp.py"
     tokens = 60_000
     run(2, script, "--tokens", tokens, "--folder", tmp_path / "whole")  # the tutorial under DDP
-    whole = json.loads((tmp_path / "whole/state.json").read_text())
-    assert len(set(whole["sizes"])) >= 3
+    whole = newest(tmp_path / "whole")
+    assert len(set(whole["notes"]["sizes"])) >= 3
 
     folder = tmp_path / "killed"
     arguments = ("--fsdp", "--tokens", tokens, "--folder", folder)
     process = torchrun(2, script, *arguments)
     deadline = time.monotonic() + 200
-    state = folder / "state.json"
-    while not (state.exists() and len(json.loads(state.read_text())["sizes"]) > 20):
+    while len(newest(folder).get("notes", {}).get("sizes", [])) <= 20:
         assert process.poll() is None and time.monotonic() < deadline, "the job never got going"
         time.sleep(0.02)
     workers = psutil.Process(process.pid).children()
@@ -83,10 +92,10 @@ def test_a_killed_rank_stops_the_job_and_a_restart_resumes(tmp_path: Path) -> No
     assert process.returncode != 0
     assert "SIGKILL" in err and "FAILED" in err
     assert not any(worker.is_running() for worker in workers)  # nobody waits for the dead rank
-    left = json.loads(state.read_text())["sizes"]
-    assert 20 < len(left) < len(whole["sizes"])
+    left = newest(folder)["notes"]["sizes"]
+    assert 20 < len(left) < len(whole["notes"]["sizes"])
 
     run(2, script, *arguments)  # the tutorial under FSDP2, from the checkpoint
-    finished = json.loads(state.read_text())
-    assert finished["sizes"] == whole["sizes"]
-    assert finished["scheduler"]["tokens"] == whole["scheduler"]["tokens"] >= tokens
+    finished = newest(folder)
+    assert finished["notes"] == whole["notes"]
+    assert finished["parts"]["scheduler"]["tokens"] == whole["parts"]["scheduler"]["tokens"] >= tokens
