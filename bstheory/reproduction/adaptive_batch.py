@@ -5,13 +5,12 @@ Scale: as in ``small_batch``; J = 4 groups of one process stand for four workers
 
 from __future__ import annotations
 
-import functools
 import math
 
 import numpy as np
 
 from bstheory.reproduction import adaptive_parity, adaptive_tests, fresh_seeds
-from bstheory.reproduction.adaptive_loop import AdaptiveOutcome, describe, train_adaptive
+from bstheory.reproduction.adaptive_loop import AdaptiveOutcome, KeptRuns, describe
 from bstheory.reproduction.arms import HALF_LIFE, ROWS, SEEDS, centre, grid, tuned
 from bstheory.reproduction.claim import Claim, Finding, Outcomes
 from bstheory.reproduction.fresh_seeds import WARMUP_STEPS
@@ -200,13 +199,8 @@ def judge_ramp(o: Outcomes) -> list[Finding]:
 # Adaptive against constant and stage-wise.
 
 
-@functools.cache
-def adaptive_run(scaling: str, eta: float, half_life: bool, seed: int) -> AdaptiveOutcome:
-    """One adaptive run from batch size 16; cached within a process."""
-    from bstheory.problems.corpus import load_corpus
-    from bstheory.training.study import held_out_rows
-
-    corpus = load_corpus(None)
+def adaptive_run(kept: KeptRuns, scaling: str, eta: float, half_life: bool, seed: int) -> AdaptiveOutcome:
+    """One adaptive run from batch size 16."""
     recipe = Recipe(
         optimizer="adam",
         learning_rate=centre("adam", 16),
@@ -217,17 +211,18 @@ def adaptive_run(scaling: str, eta: float, half_life: bool, seed: int) -> Adapti
     )
     policy = {"smoothing": 0.9, "signal_floor": 0.01, "growth_cap": 2.0} if scaling == "unbiased" else {}
     rule = ddp_norm(eta=eta, scaling=scaling, initial=16, maximum=LARGEST, multiple=WORKERS, **policy)
-    return train_adaptive(recipe, rule, corpus, held_out_rows(corpus), rows=ROWS, groups=WORKERS)
+    return kept(recipe, rule, rows=ROWS, groups=WORKERS)
 
 
-def judge_adaptive(o: Outcomes) -> list[Finding]:
+def judge_adaptive(found: tuple[Outcomes, KeptRuns]) -> list[Finding]:
+    o, kept = found
     constant = {b: at(o, "adam", b, factors=(1.0,)).table[0] for b in (16, 64)}
     arms = {
-        (scaling, eta): [adaptive_run(scaling, eta, True, s) for s in SEEDS]
+        (scaling, eta): [adaptive_run(kept, scaling, eta, True, s) for s in SEEDS]
         for scaling, eta in (("published", 0.2), ("unbiased", 1.0))
     }
     losses = {key: np.array([r.validation_loss for r in runs]) for key, runs in arms.items()}
-    drift = np.array([adaptive_run("unbiased", 1.0, False, s).validation_loss for s in SEEDS])
+    drift = np.array([adaptive_run(kept, "unbiased", 1.0, False, s).validation_loss for s in SEEDS])
     details = {f"{k[0]} eta {k[1]}": [describe(r) for r in runs] for k, runs in arms.items()}
     effective = [max(r.eta_effective) for r in arms["published", 0.2]]
     findings = larger(
@@ -334,6 +329,7 @@ CLAIMS = (
         protocol="batch 16 to at most 256, J = 4 groups, one rate for all arms (the centre at 16), four seeds",
         limits="rates are not tuned per rule",
         recipes=adaptive_recipes,
+        measure=lambda folder, o: (o, KeptRuns(folder)),
         judge=judge_adaptive,
     ),
     Claim(
@@ -362,6 +358,7 @@ CLAIMS = (
         "the other seeds; 0.9 quantile for the coordinate-wise test; Holm over the statements",
         limits="three seeds, one starting batch; equal tokens favour small batches",
         recipes=list,
+        measure=lambda folder, _: KeptRuns(folder),
         judge=adaptive_tests.judge,
     ),
 )

@@ -7,15 +7,20 @@ update, and the rule sees exactly the statistics that J workers would exchange (
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from bstheory.errors import InputError
+from bstheory.files import read_json, write_json
 from bstheory.models.configs import model_config
-from bstheory.problems.corpus import Corpus
+from bstheory.problems.corpus import Corpus, load_corpus
 from bstheory.problems.tiny_lm import row_count
+from bstheory.run import config_hash
 from bstheory.schedules.rules import Rule
 from bstheory.schedules.statistics import Statistics, from_groups
 from bstheory.training.rows import permuted_rows
@@ -28,6 +33,7 @@ from bstheory.training.stacked import (
     evaluate,
     learning_rate_factor,
 )
+from bstheory.training.study import held_out_rows
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -122,6 +128,70 @@ def train_adaptive(
         noise_scale=noise / signal if signal > 0 else None,
         eta_effective=tuple(tolerances),
         validation_loss=loss if math.isfinite(loss) else math.inf,
+    )
+
+
+@functools.cache
+def _text() -> tuple[Corpus, torch.Tensor]:
+    corpus = load_corpus(None)
+    return corpus, held_out_rows(corpus)
+
+
+class KeptRuns:
+    """Closed-loop runs on the installed text, each trained once and kept as one file of a folder.
+
+    An interrupted claim continues from the finished ones. A damaged file is trained again.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.known: dict[str, AdaptiveOutcome] = {}
+
+    def __call__(
+        self, recipe: Recipe, rule: Rule, *, rows: int, groups: int, every_statistic: bool = False
+    ) -> AdaptiveOutcome:
+        """See :func:`train_adaptive`."""
+        corpus, held_out = _text()
+        options = {"rows": rows, "groups": groups, "every_statistic": every_statistic}
+        key = config_hash(
+            {
+                "corpus": corpus.sha256,
+                "recipe": dataclasses.asdict(recipe),
+                "rule": dataclasses.asdict(rule),
+                "version": 1,
+                **options,
+            }
+        )
+        if key in self.known:
+            return self.known[key]
+        path = self.folder / f"closed-loop-{key[:24]}.json"
+        found = _read(path) if path.exists() else None
+        if found is None:
+            found = train_adaptive(recipe, rule, corpus, held_out, **options)  # type: ignore[arg-type]
+            finite = math.isfinite(found.validation_loss)
+            # JSON has no infinity; None stands for a diverged run.
+            write_json(
+                path,
+                {
+                    **dataclasses.asdict(found),
+                    "validation_loss": found.validation_loss if finite else None,
+                },
+            )
+        self.known[key] = found
+        return found
+
+
+def _read(path: Path) -> AdaptiveOutcome | None:
+    try:
+        entry = read_json(path)
+    except InputError:
+        return None
+    loss = entry["validation_loss"]
+    return AdaptiveOutcome(
+        batch_sizes=tuple(entry["batch_sizes"]),
+        noise_scale=entry["noise_scale"],
+        eta_effective=tuple(entry["eta_effective"]),
+        validation_loss=math.inf if loss is None else loss,
     )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import bstheory
 from bstheory.errors import input_error
 from bstheory.files import read_json
-from bstheory.reproduction.claim import Finding
+from bstheory.reproduction.claim import Finding, Outcomes
 from bstheory.verdict import Verdict
 
 SCALINGS = ("published", "unbiased")
@@ -22,7 +22,7 @@ KINDS = ("ddp", "fsdp")
 TOLERANCE = 1e-3  # relative, of the loss; float32 sums in two orders, grown over a hundred steps
 
 
-def measure(folder: Path) -> dict[str, dict[str, Any]]:
+def measure(folder: Path, _: Outcomes | None = None) -> dict[str, dict[str, Any]]:
     """``[scaling][kind]`` -> what the job wrote; finished jobs are kept."""
     root = str(Path(bstheory.__file__).resolve().parent.parent)
     path = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH", "")) if p)

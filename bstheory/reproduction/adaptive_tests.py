@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import math
 
 import numpy as np
 
-from bstheory.reproduction.adaptive_loop import AdaptiveOutcome, describe, train_adaptive
+from bstheory.reproduction.adaptive_loop import AdaptiveOutcome, KeptRuns, describe
 from bstheory.reproduction.arms import HALF_LIFE, centre
-from bstheory.reproduction.claim import Finding, Outcomes
+from bstheory.reproduction.claim import Finding
 from bstheory.reproduction.judging import larger
 from bstheory.reproduction.statistics import leave_one_out
 from bstheory.schedules.rules import Rule
@@ -22,13 +21,8 @@ SEEDS = (0, 1, 2)
 ROWS, WORKERS, LARGEST = 1536, 4, 256
 
 
-@functools.cache
-def run(name: str, tolerance: float, factor: float, seed: int) -> AdaptiveOutcome:
+def run(kept: KeptRuns, name: str, tolerance: float, factor: float, seed: int) -> AdaptiveOutcome:
     """One closed-loop run from batch size 16, all policies equal."""
-    from bstheory.problems.corpus import load_corpus
-    from bstheory.training.study import held_out_rows
-
-    corpus = load_corpus(None)
     recipe = Recipe(
         optimizer="adam",
         learning_rate=centre("adam", 16) * factor,
@@ -45,29 +39,27 @@ def run(name: str, tolerance: float, factor: float, seed: int) -> AdaptiveOutcom
         smoothing=0.9,
         growth_cap=2.0,
     )
-    return train_adaptive(
-        recipe, rule, corpus, held_out_rows(corpus), rows=ROWS, groups=WORKERS, every_statistic=True
-    )
+    return kept(recipe, rule, rows=ROWS, groups=WORKERS, every_statistic=True)
 
 
-def tuned(name: str) -> tuple[np.ndarray, list[AdaptiveOutcome]]:
+def tuned(kept: KeptRuns, name: str) -> tuple[np.ndarray, list[AdaptiveOutcome]]:
     """Loss and run per seed at the setting that is best for the other seeds."""
-    runs = [[run(name, t, f, s) for s in SEEDS] for t in TOLERANCES for f in FACTORS]
+    runs = [[run(kept, name, t, f, s) for s in SEEDS] for t in TOLERANCES for f in FACTORS]
     table = {float(i): [min(x.validation_loss, math.log(256)) for x in row] for i, row in enumerate(runs)}
     losses, which = leave_one_out(table)
     return np.array(losses), [runs[int(i)][k] for k, i in enumerate(which)]
 
 
-def mean_batches(name: str) -> np.ndarray:
+def mean_batches(kept: KeptRuns, name: str) -> np.ndarray:
     """log2 of the mean batch size at tolerance 1 and the middle rate, per seed."""
-    return np.log2([ROWS / len(run(name, 1.0, 1.0, s).batch_sizes) for s in SEEDS])
+    return np.log2([ROWS / len(run(kept, name, 1.0, 1.0, s).batch_sizes) for s in SEEDS])
 
 
-def judge(_: Outcomes) -> list[Finding]:
+def judge(kept: KeptRuns) -> list[Finding]:
     """Batch sizes at one tolerance, and tuned losses on equal tokens."""
-    sizes = {name: mean_batches(name) for name in TESTS}
+    sizes = {name: mean_batches(kept, name) for name in TESTS}
     shown = {name: float(2 ** x.mean()) for name, x in sizes.items()}
-    found = {name: tuned(name) for name in TESTS}
+    found = {name: tuned(kept, name) for name in TESTS}
     details = {name: [describe(x) for x in runs] for name, (_, runs) in found.items()}
     losses = {name: value for name, (value, _) in found.items()}
     sized = {"mean_batch_at_tolerance_1": shown}

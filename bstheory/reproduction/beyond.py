@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from bstheory.reproduction import beyond_half_life, beyond_quadratic, beyond_tiny_lm
+from bstheory.reproduction.adaptive_loop import KeptRuns
 from bstheory.reproduction.claim import Claim
 
 SEARCH = "seven learning rates and four shapes for every family, the cheapest at each step cost"
@@ -92,6 +93,7 @@ CLAIMS = (
         "tuned early stages are 1, 1, 1, that is the constant batch itself, and the best rate at batch 1 is the lowest "
         "tried",
         recipes=beyond_tiny_lm.recipes,
+        measure=lambda folder, o: (o, KeptRuns(folder)),
         judge=beyond_tiny_lm.judge,
     ),
 )

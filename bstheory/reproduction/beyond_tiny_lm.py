@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from bstheory.reproduction.adaptive_loop import AdaptiveOutcome, describe, train_adaptive
+from bstheory.reproduction.adaptive_loop import AdaptiveOutcome, KeptRuns, describe
 from bstheory.reproduction.arms import HALF_LIFE, centre
 from bstheory.reproduction.claim import Finding, Outcomes
 from bstheory.reproduction.judging import MARGIN, Test, family
@@ -136,13 +136,8 @@ def tuned_family(
     }
 
 
-@functools.cache
-def rule_run(scaling: str, tolerance: float, factor: float, seed: int) -> AdaptiveOutcome:
+def rule_run(kept: KeptRuns, scaling: str, tolerance: float, factor: float, seed: int) -> AdaptiveOutcome:
     """One closed-loop run from batch size 16 over ``RULE_ROWS`` rows."""
-    from bstheory.problems.corpus import load_corpus
-    from bstheory.training.study import held_out_rows
-
-    corpus = load_corpus(None)
     recipe = Recipe(
         optimizer="adam",
         learning_rate=centre("adam", 16) * factor,
@@ -152,12 +147,14 @@ def rule_run(scaling: str, tolerance: float, factor: float, seed: int) -> Adapti
     )
     policy = {"smoothing": 0.9, "signal_floor": 0.01, "growth_cap": 2.0} if scaling == "unbiased" else {}
     rule = ddp_norm(eta=tolerance, scaling=scaling, initial=16, maximum=256, multiple=WORKERS, **policy)
-    return train_adaptive(recipe, rule, corpus, held_out_rows(corpus), rows=RULE_ROWS, groups=WORKERS)
+    return kept(recipe, rule, rows=RULE_ROWS, groups=WORKERS)
 
 
-def rule_arm(scaling: str) -> tuple[np.ndarray, list[AdaptiveOutcome]]:
+def rule_arm(kept: KeptRuns, scaling: str) -> tuple[np.ndarray, list[AdaptiveOutcome]]:
     """Tuned loss and run per seed."""
-    runs = [[rule_run(scaling, t, f, s) for s in SEEDS] for t in RULE_TOLERANCES[scaling] for f in FACTORS]
+    runs = [
+        [rule_run(kept, scaling, t, f, s) for s in SEEDS] for t in RULE_TOLERANCES[scaling] for f in FACTORS
+    ]
     losses, which = _chosen([[run.validation_loss for run in row] for row in runs])
     return losses, [runs[i][seed] for seed, i in enumerate(which)]
 
@@ -177,8 +174,9 @@ def cost_to(costs: Sequence[float], losses: np.ndarray, target: float) -> float 
     return float(np.exp(np.interp(-target, -losses, np.log(costs))))
 
 
-def judge(o: Outcomes) -> list[Finding]:
+def judge(found: tuple[Outcomes, KeptRuns]) -> list[Finding]:
     """Families against the tuned constant batch at the largest budget, rules at their own cost."""
+    o, kept = found
     wins: dict[str, Test] = {}
     matches: dict[str, Test] = {}
     for step_cost, budgets in BUDGETS.items():
@@ -205,7 +203,7 @@ def judge(o: Outcomes) -> list[Finding]:
                 text = f"step cost 0: {name} is within {MARGIN} of the tuned constant batch"
                 matches[text] = Test(values=gap, margin=MARGIN, numbers=details)
         for scaling in RULE_TOLERANCES:
-            losses, runs = rule_arm(scaling)
+            losses, runs = rule_arm(kept, scaling)
             spent = [RULE_ROWS + step_cost * len(run.batch_sizes) for run in runs]
             constant = np.array([arms["constant", b][0] for b in budgets])  # [budgets, seeds]
             at_cost = [loss_at(budgets, constant[:, i], x) for i, x in enumerate(spent)]

@@ -37,8 +37,8 @@ class Claim:
         limits: what this measurement cannot say.
         recipes: the training runs it needs (claims share them).
         judge: from the outcomes to findings; claims that need no training get an empty mapping.
-        measure: for claims that run something other than recipes: given a folder for what it keeps, returns
-            what ``judge`` gets in place of outcomes.
+        measure: for claims that run something other than recipes: given a folder for what it keeps and the
+            outcomes of the recipes, returns what ``judge`` gets in place of the outcomes.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Claim:
     limits: str
     recipes: Callable[[], list[Recipe]]
     judge: Callable[[Any], list[Finding]]
-    measure: Callable[[Path], Any] | None = None
+    measure: Callable[[Path, Any], Any] | None = None
 
 
 def summary(findings: list[Finding]) -> str:

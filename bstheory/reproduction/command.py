@@ -273,9 +273,10 @@ def command(
                     progress=lambda done, total: bar.update(task, completed=done, total=max(total, 1)),  # noqa: B023
                 )
         started = time.perf_counter()
-        if one.measure is not None:
-            outcomes = one.measure(cache / paper / one.name)
-        findings = one.judge(outcomes)
+        with console.status(f"{paper} {one.name}: measuring and judging"):
+            if one.measure is not None:
+                outcomes = one.measure(cache / paper / one.name, outcomes)
+            findings = one.judge(outcomes)
         seconds = time.perf_counter() - started
         described = load_corpus(text).describe() if recipes else None
         result = document(paper, one, findings, len(set(recipes)), seconds, text=described)

@@ -23,7 +23,7 @@ import numpy as np
 from bstheory.errors import InputError
 from bstheory.files import atomic_write, read_json, write_json
 from bstheory.half_life import half_life_from_beta
-from bstheory.reproduction.claim import Finding
+from bstheory.reproduction.claim import Finding, Outcomes
 from bstheory.reproduction.judging import Test, family
 from bstheory.reproduction.statistics import leave_one_out
 
@@ -148,7 +148,7 @@ def tune(base: Path, text: Path, folder: Path, arm: str, factor: float, seed: in
     return kept
 
 
-def measure(folder: Path) -> dict[str, Any]:
+def measure(folder: Path, _: Outcomes | None = None) -> dict[str, Any]:
     """All runs: ``losses[arm][factor]`` over seeds, None after a divergence."""
     import torch
 
