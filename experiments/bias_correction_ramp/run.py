@@ -91,7 +91,7 @@ def main() -> None:
             panel.plot(tokens, values, color=color, label=arm, **style)
         panel.set(title=title, xlabel="tokens", xscale="log")
     panels[0].set_yscale("log")
-    panels[2].legend(loc="center left")
+    panels[1].legend(loc="upper left", fontsize="small")
     drawn.savefig(HERE / "figure.png", dpi=150)
     results = {
         "beta2_at_batch_1": BETA2,
