@@ -262,8 +262,8 @@ CONFIGS: dict[str, Callable[[], GPTConfig]] = {
     "tiny_study_w16": lambda: _small_batch(
         name="tiny_study_w16", layers=1, width=16, head_size=16, vocab_size=256, context=32
     ),
-    "tiny_study_w64": lambda: _small_batch(
-        name="tiny_study_w64", layers=1, width=64, head_size=64, vocab_size=256, context=32
+    "tiny_study_w48": lambda: _small_batch(
+        name="tiny_study_w48", layers=1, width=48, head_size=48, vocab_size=256, context=32
     ),
     "tiny_study_t8": lambda: _small_batch(
         name="tiny_study_t8", layers=1, width=32, head_size=32, vocab_size=256, context=8

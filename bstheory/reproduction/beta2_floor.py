@@ -17,13 +17,13 @@ from bstheory.reproduction.claim import Finding, Outcomes
 from bstheory.reproduction.judging import LARGE, MARGIN, Test, family
 from bstheory.training.stacked import Recipe
 
-BETA1 = (0.0, 0.5, 0.9)
 ANCHORED = {
     anchor: transfer_beta(beta=ANCHOR_BETA2, from_batch_size=anchor, to_batch_size=LARGE) for anchor in (1, 4)
 }
 FLOOR = 0.81  # beta1^2 at beta1 = 0.9
 BETA2 = (ANCHORED[1], ANCHORED[4], FLOOR, ANCHOR_BETA2)
-FACTORS = tuple(2.0**k for k in range(-5, 1))
+ARMS = (*((b1, b2) for b1 in (0.0, 0.9) for b2 in BETA2), *((0.5, b2) for b2 in ANCHORED.values()))
+FACTORS = tuple(2.0**k for k in range(-4, 1))
 
 
 def arm(beta1: float, beta2: float) -> list[Recipe]:
@@ -31,7 +31,7 @@ def arm(beta1: float, beta2: float) -> list[Recipe]:
 
 
 def recipes() -> list[Recipe]:
-    return [r for beta1 in BETA1 for beta2 in BETA2 for r in arm(beta1, beta2)]
+    return [r for beta1, beta2 in ARMS for r in arm(beta1, beta2)]
 
 
 def capped(found: Tuned) -> np.ndarray:
@@ -41,19 +41,16 @@ def capped(found: Tuned) -> np.ndarray:
 
 def judge(o: Outcomes) -> list[Finding]:
     """Losses at the coefficients that the rule gives against those at two floors."""
-    arms = {(b1, b2): tuned(o, arm(b1, b2)) for b1 in BETA1 for b2 in BETA2}
+    arms = {key: tuned(o, arm(*key)) for key in ARMS}
     loss = {key: capped(found) for key, found in arms.items()}
-    penalty = {(b1, b2): loss[b1, b2] - loss[b1, FLOOR] for b1 in BETA1 for b2 in BETA2}
+    penalty = {(b1, b2): loss[b1, b2] - loss[b1, FLOOR] for b1, b2 in ARMS if b1 != 0.5}
     table = {
-        f"beta1 {b1:g}": {
-            f"beta2 {b2:.4g}": {
-                "loss": float(loss[b1, b2].mean()),
-                "learning_rate": float(np.median(arms[b1, b2].rates)),
-                "on_edge": arms[b1, b2].on_edge,
-            }
-            for b2 in BETA2
+        f"beta1 {b1:g}, beta2 {b2:.4g}": {
+            "loss": float(loss[b1, b2].mean()),
+            "learning_rate": float(np.median(arms[b1, b2].rates)),
+            "on_edge": arms[b1, b2].on_edge,
         }
-        for b1 in BETA1
+        for b1, b2 in ARMS
     }
     numbers = {"table": table}
     statements = {

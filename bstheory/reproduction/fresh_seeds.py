@@ -14,8 +14,6 @@ from bstheory.reproduction.arms import FACTORS, ROWS, grid
 from bstheory.reproduction.claim import Finding, Outcomes
 from bstheory.reproduction.judging import LARGE, MARGIN, SMALL, Test, at, family, larger, means
 from bstheory.reproduction.small_batch_judges import (
-    anchored_half_life,
-    c2_variants,
     c10_recipes,
     judge_adafactor,
     judge_c10,
@@ -50,16 +48,13 @@ def judge_c5_fresh(o: Outcomes) -> list[Finding]:
     )
 
 
-# C4: the exponent of the rate from the two ends of the range, and the half-life at batch size 1.
+# C4: the exponent of the rate from the two ends of the range.
 
 PAPER_EXPONENT = 0.16  # from the paper's centres, B = 1 to 1024
 
 
 def c4_fresh_recipes() -> list[Recipe]:
-    half_lives = c2_variants(SMALL, seeds=FRESH_SEEDS)["half_life"]
-    return [r for b in (SMALL, LARGE) for r in grid("adam", b, **FRESH)] + [
-        r for row in half_lives for r in row
-    ]
+    return [r for b in (SMALL, LARGE) for r in grid("adam", b, **FRESH)]
 
 
 def judge_c4_fresh(o: Outcomes) -> list[Finding]:
@@ -74,7 +69,7 @@ def judge_c4_fresh(o: Outcomes) -> list[Finding]:
             values=slopes - PAPER_EXPONENT, numbers=numbers
         ),
     }
-    return family(statements | anchored_half_life(o, SMALL, seeds=FRESH_SEEDS))
+    return family(statements)
 
 
 # C10 and Adafactor's decay.

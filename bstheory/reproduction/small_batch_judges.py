@@ -56,13 +56,13 @@ def judge_c1(o: Outcomes) -> list[Finding]:
 HALF_LIFE_POWERS = (-3, -2, -1, 0, 1, 2, 3)
 
 
-def c2_variants(batch_size: int, *, seeds: Sequence[int] = SEEDS) -> dict[str, list[list[Recipe]]]:
+def c2_variants(batch_size: int) -> dict[str, list[list[Recipe]]]:
     """One hyperparameter at a time around the centre, per value a list over seeds."""
     rate = centre("adam", batch_size)
     base = {"optimizer": "adam", "batch_sizes": constant(batch_size), "learning_rate": rate}
 
     def over_seeds(**fields: object) -> list[Recipe]:
-        return [Recipe(seed=s, **{**base, "half_life": HALF_LIFE, **fields}) for s in seeds]  # type: ignore[arg-type]
+        return [Recipe(seed=s, **{**base, "half_life": HALF_LIFE, **fields}) for s in SEEDS]  # type: ignore[arg-type]
 
     return {
         "half_life": [over_seeds(half_life=HALF_LIFE * 2.0**k) for k in HALF_LIFE_POWERS],
@@ -120,9 +120,9 @@ def judge_c4(o: Outcomes) -> list[Finding]:
     return family(statements | {k: v for b in (SMALL, LARGE) for k, v in anchored_half_life(o, b).items()})
 
 
-def anchored_half_life(o: Outcomes, batch_size: int, *, seeds: Sequence[int] = SEEDS) -> dict[str, Test]:
+def anchored_half_life(o: Outcomes, batch_size: int) -> dict[str, Test]:
     """The loss at the anchored half-life against that at the one which is best for the other seeds."""
-    rows = c2_variants(batch_size, seeds=seeds)["half_life"]
+    rows = c2_variants(batch_size)["half_life"]
     table = {
         2.0**k: [o[r].validation_loss[-1] for r in row] for k, row in zip(HALF_LIFE_POWERS, rows, strict=True)
     }

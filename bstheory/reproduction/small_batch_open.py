@@ -57,11 +57,9 @@ CLAIMS = (
     Claim(
         name="c4-fresh-seeds",
         title="what should be fixed, repeated with power",
-        stated="as for c4: the tuned rate rises about threefold from B = 1 to 1024 (B^0.16), more slowly than sqrt(B); a fixed t2 "
-        "is near-optimal",
+        stated="as for c4: the tuned rate rises about threefold from B = 1 to 1024 (B^0.16), more slowly than sqrt(B)",
         predicted="c4 measured an exponent of 0.50 (0.44 to 0.55) and could not tell it from 1/2",
-        protocol=PROTOCOL
-        + "; exponent from batch sizes 1 and 64; half-lives at the centre rate, seven (factors of two)",
+        protocol=PROTOCOL + "; exponent from batch sizes 1 and 64",
         limits="a factor of 64 in B, batch sizes below the knee of the paper's curve only in tokens, not in steps",
         recipes=fresh_seeds.c4_fresh_recipes,
         judge=fresh_seeds.judge_c4_fresh,

@@ -47,7 +47,7 @@ def planted(law: Callable[[Recipe], float], *, noise: float = 0.002) -> list[Fin
     def loss(r: Recipe) -> float:
         assert r.half_life is not None
         away = math.log2(r.half_life / (HALF_LIFE * law(r)))
-        rate = abs(math.log2(r.learning_rate / 0.016))
+        rate = abs(math.log2(r.learning_rate / 0.0112))
         return 3 + 0.01 * away**2 + 0.05 * rate + noise * rng.standard_normal()
 
     return half_life_units.judge(outcomes(loss, half_life_units.recipes()))
@@ -66,11 +66,11 @@ def test_a_half_life_that_is_a_share_of_the_run_is_recognised() -> None:
 
     findings = planted(tokens)
     assert verdicts(findings, "on the number of training tokens") == {Verdict.REFUTED}
-    assert verdicts(findings, "number of training tokens times") == {Verdict.REFUTED}  # it costs 0.04
+    assert verdicts(findings, "number of training tokens times 0.25") == {Verdict.REFUTED}  # it costs 0.04
     assert verdicts(findings, "on the sequence length") == {Verdict.CONSISTENT}
     numbers = next(f.numbers for f in findings if "number of training" in f.statement)
     assert numbers["exponent"] == pytest.approx(1, abs=0.1)
-    assert abs(numbers["cost_of_moving_it_in_proportion"]["4.0"]) < 0.01
+    assert abs(numbers["cost_of_moving_it_in_proportion"]["0.25"]) < 0.01
 
 
 def test_half_lives_of_noise_are_not_decided() -> None:
