@@ -18,10 +18,12 @@ CLAIMS = (
         "run with a decaying rate takes a share of the run, so t2* goes as the budget to the 2/3 (steady drift) or 1/2 "
         "(random walk): less than in proportion, but not constant. Nothing in it depends on the width, nor on the sequence "
         "length at a fixed number of tokens a step, so fixed in sequences is wrong. Because the loss is flat in the half-life "
-        "(c2, c4), keeping it in tokens costs less than 0.03 nats everywhere",
+        "(c2, c4), keeping it in tokens costs less than 0.03 nats everywhere, and moving it in proportion to the sequence length or "
+        "the budget is not better",
         protocol="Adam, 128 tokens a step throughout; widths 16, 32, 64; sequences of 8, 32, 128 tokens (batch sizes 16, 4, 1); "
         "24,576, 98,304 and 393,216 tokens; five half-lives (factors of four around 6,919 tokens) x four rates x six fresh "
-        "seeds in every setting; exponent per seed from the tuned half-lives of the two ends; Holm over all twelve statements",
+        "seeds in every setting; the half-life of the base setting, chosen by the other seeds, kept in tokens, moved in proportion to the "
+        "factor, or tuned again, the rate tuned for each; Holm over all nine statements",
         limits="one step size, factors of 16 in budget and sequence length but 4 in width, six seeds; the first of three ways to "
         "change a model (width, not depth or vocabulary); half-lives from 432 to 110,702 tokens only",
         recipes=half_life_units.recipes,
