@@ -34,8 +34,8 @@ CAP = 12_000  # samples; a run that has not reached the target by then has faile
 HORIZON = 8_000  # samples over which ramps and decays run
 STEP_COSTS = (0, 16, 256)
 RATES = (0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)  # stable below 2
-CONSTANT = (1, 4, 16, 64, 256, 1024)
-STARTS = (1, 2, 4, 8, 16, 64)  # of the growing schedules, which end 16 times larger
+CONSTANT = (4, 16, 64, 256)
+STARTS = (1, 4, 16, 64)  # of the growing schedules, which end 16 times larger
 GROWTH = 16
 WORKERS = 4
 TUNING_SEEDS = (1000, 1001)
@@ -92,23 +92,17 @@ GROWING = ("linear ramp", "increments", "doubling", "late switch")
 _SMOOTH: dict[str, Any] = {"smoothing": 0.9, "growth_cap": 2.0}
 _DEBIASED: dict[str, Any] = {**_SMOOTH, "debias": True, "signal_floor": 0.01}
 RULES: dict[str, tuple[dict[str, Any], ...]] = {
-    "published": tuple({"tolerance": t} for t in (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)),
-    "norm_test": tuple({"tolerance": t, **_DEBIASED} for t in (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)),
-    "inner_product": tuple({"tolerance": t, **_SMOOTH} for t in (0.025, 0.05, 0.1, 0.2, 0.4, 0.8)),
-    "augmented": tuple(
-        {"tolerance": 0.9, "orthogonal": t, **_SMOOTH} for t in (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
-    ),
-    "big_batch": tuple(
-        {"tolerance": t, "increment": 16, **_DEBIASED} for t in (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
-    ),
-    "noise_scale": tuple({"root": t, **_DEBIASED} for t in (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0)),
-    "cabs": tuple({"initial": t, **_SMOOTH} for t in (4, 8, 16, 64, 256, 1024)),
-    "simigrad": tuple({"tolerance": t, **_SMOOTH} for t in (0.1, 0.2, 0.3, 0.5, 0.7, 0.9)),
-    "loss_law": tuple(
-        {"tolerance": t, "exponent": 1.0, **_SMOOTH} for t in (0.1, 0.4, 1.6, 6.4, 25.6, 102.4)
-    ),
-    "sign": tuple({"tolerance": t, **_SMOOTH} for t in (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)),
-    "coordinate": tuple({"tolerance": t, **_SMOOTH} for t in (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)),
+    "published": tuple({"tolerance": t} for t in (0.1, 0.2, 0.4, 0.8)),
+    "norm_test": tuple({"tolerance": t, **_DEBIASED} for t in (0.5, 1.0, 2.0, 4.0)),
+    "inner_product": tuple({"tolerance": t, **_SMOOTH} for t in (0.1, 0.2, 0.4, 0.8)),
+    "augmented": tuple({"tolerance": 0.9, "orthogonal": t, **_SMOOTH} for t in (0.5, 1.0, 2.0, 4.0)),
+    "big_batch": tuple({"tolerance": t, "increment": 16, **_DEBIASED} for t in (0.5, 1.0, 2.0, 4.0)),
+    "noise_scale": tuple({"root": t, **_DEBIASED} for t in (4.0, 16.0, 64.0, 256.0)),
+    "cabs": tuple({"initial": t, **_SMOOTH} for t in (4, 16, 64, 256)),
+    "simigrad": tuple({"tolerance": t, **_SMOOTH} for t in (0.3, 0.5, 0.7, 0.9)),
+    "loss_law": tuple({"tolerance": t, "exponent": 1.0, **_SMOOTH} for t in (0.1, 0.4, 1.6, 6.4)),
+    "sign": tuple({"tolerance": t, **_SMOOTH} for t in (0.5, 1.0, 2.0, 4.0)),
+    "coordinate": tuple({"tolerance": t, **_SMOOTH} for t in (1.0, 2.0, 4.0, 8.0)),
 }
 
 
@@ -145,7 +139,7 @@ def cost(entry: Mapping[str, float], step_cost: float) -> float:
 
 @functools.cache
 def best_open_loop() -> dict[str, dict[int, dict[str, float]]]:
-    """Family -> step cost -> the cheapest of its 42 settings."""
+    """Family -> step cost -> the cheapest of its 28 settings."""
     table: dict[str, dict[int, dict[str, float]]] = {}
     for family, sizes in FAMILIES.items():
         every = [{**e, "size": size} for size in sizes for e in to_target(family, size) if e is not None]
