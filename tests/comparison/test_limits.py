@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from bstheory.comparison.compare import _limits
 from bstheory.comparison.limits import mean_limits
 from bstheory.errors import InputError
 
@@ -70,3 +71,16 @@ def test_units_scale() -> None:
 def test_refusals(values: list[float], upper: float, error: float, message: str) -> None:
     with pytest.raises(InputError, match=message):
         mean_limits(np.array(values), upper=upper, error=error)
+
+
+def test_all_records_hold_together_at_the_stated_level() -> None:
+    """Twenty records: each at the level of all would be wrong somewhere in 1 - 0.9^20 = 88 % of the runs."""
+    rng = np.random.default_rng(11)
+    repeats, records, level = 400, 20, 0.9
+    wrong = 0
+    for _ in range(repeats):
+        samples = rng.normal(size=(8, records))
+        lower, upper, _ = _limits(samples, np.full(records, np.inf), False, False, level)
+        wrong += bool(np.any((lower > 0) | (upper < 0)))
+    assert wrong / repeats <= 1 - level + 4 * np.sqrt(level * (1 - level) / repeats)
+    assert wrong > 0  # the level is used up, so the test could fail
