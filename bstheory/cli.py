@@ -48,13 +48,11 @@ COMMANDS: dict[str, Command] = {
     "train": Command("bstheory.training.commands", "train", "a language model under a batch-size schedule"),
     "data": Command("bstheory.training.commands", "data", "token shards from text"),
     "predict": Command(
-        "bstheory.training.campaign_commands",
+        "bstheory.campaign_commands",
         "predict",
         "what a batch-size campaign will show, written down first",
     ),
-    "validate": Command(
-        "bstheory.training.campaign_commands", "validate", "saved runs against prediction.json"
-    ),
+    "validate": Command("bstheory.campaign_commands", "validate", "saved runs against prediction.json"),
     "throughput": Command("bstheory.training.commands", "throughput", "tokens per second against batch size"),
     "finetune": Command(
         "bstheory.training.finetune_command",

@@ -300,6 +300,7 @@ def throughput(
     seq_len: int | None = None,
     steps: int = 20,
     device: Literal["cpu", "cuda"] | None = None,
+    out: str | None = None,
     json: str | None = None,
 ) -> int:
     """Measure tokens per second against batch size, and name the smallest batch at 95 % of the peak.
@@ -315,11 +316,18 @@ def throughput(
         seq_len: tokens per sequence; default the model's context.
         steps: timed steps.
         device: default cuda where there is one.
+        out: also save a run there, for bstheory validate.
         json: write the measurements to this file, or - for stdout.
     """
     from bstheory.models.configs import model_config
     from bstheory.training.parallel import device_name, world
-    from bstheory.training.throughput import as_documents, measure_throughput, smallest_near_peak
+    from bstheory.training.probes import throughput_arm
+    from bstheory.training.throughput import (
+        as_documents,
+        measure_throughput,
+        smallest_near_peak,
+        throughput_run,
+    )
 
     with world(device) as here, progress_line(quiet=json == "-") as progress:
         measured = measure_throughput(
@@ -342,6 +350,9 @@ def throughput(
             progress=progress,
         )
     best = smallest_near_peak(measured)
+    if out is not None:
+        name = throughput_arm(model, optimizer=optimizer, precision=precision, compile=compile)
+        throughput_run(measured, name=name, device=device_name(here.device)).save(Path(out))
     if json is not None:
         emit(
             {

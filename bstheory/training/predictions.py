@@ -1,9 +1,10 @@
 """Predictions written down before a run, and their confrontation with the runs afterwards.
 
-Two kinds. A *contrast* says that a weighted sum of final losses of some arms exceeds that of others; it
+Three kinds. A *contrast* says that a weighted sum of final losses of some arms exceeds that of others; it
 covers "this arm beats that one" and "the gain is larger here than there". A *range* says that a number of a
-run lies in an interval (memory, throughput, noise scale, beta2 ...). ``prediction.json`` carries both with
-the sha256 of its own content, so a prediction that was edited after the fact does not validate.
+run lies in an interval (memory, throughput, noise scale, beta2 ...). A *rate ratio* says how the best
+learning rate moves between two arms that were each trained at several rates. ``prediction.json`` carries
+them with the sha256 of its own content, so a prediction that was edited after the fact does not validate.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ class Range:
         arm: whose runs.
         quantity: a key of ``Run.summary``, or the name of a series (its last value is meant).
         low, high: the predicted interval, in the quantity's unit.
+        device: only runs on this device count (speed); None means any.
     """
 
     name: str
@@ -70,14 +72,10 @@ class Range:
     quantity: str
     low: float
     high: float
+    device: str | None = None
 
     def __post_init__(self) -> None:
-        if not self.low <= self.high:
-            raise input_error(
-                got=f"range [{self.low}, {self.high}] in {self.name!r}",
-                rule="low is at most high, and both are numbers",
-                do="correct it",
-            )
+        _require_order(self.low, self.high, self.name)
 
     @property
     def arms(self) -> set[str]:
@@ -85,10 +83,50 @@ class Range:
         return {self.arm}
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RateRatio:
+    """The best learning rate of ``upper`` over that of ``lower`` lies in [low, high].
+
+    Attributes:
+        name, statement, reason: as in :class:`Prediction`.
+        lower, upper: names of arms. Runs called so, and runs called so with ``_lr…`` after it, are one arm
+            at several rates.
+        low, high: the predicted interval.
+    """
+
+    name: str
+    statement: str
+    reason: str
+    lower: str
+    upper: str
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        _require_order(self.low, self.high, self.name)
+
+    @property
+    def arms(self) -> set[str]:
+        """Both arms."""
+        return {self.lower, self.upper}
+
+
+Statement = Prediction | Range | RateRatio
+
+
+def _require_order(low: float, high: float, name: str) -> None:
+    if not low <= high:
+        raise input_error(
+            got=f"range [{low}, {high}] in {name!r}",
+            rule="low is at most high, and both are numbers",
+            do="correct it",
+        )
+
+
 class Finding(NamedTuple):
     """A prediction, what the runs say of it, and the numbers behind that."""
 
-    prediction: Prediction | Range
+    prediction: Statement
     verdict: Verdict
     numbers: dict[str, Any]
 
@@ -124,7 +162,9 @@ def judge_contrast(prediction: Prediction, final: Mapping[str, Mapping[int, floa
         "level": LEVEL,
     }
     if diverged or len(seeds) < 2:
-        numbers["why"] = f"diverged: {', '.join(diverged)}" if diverged else "needs two common seeds or more"
+        numbers["why"] = (
+            f"diverged or unfinished: {', '.join(diverged)}" if diverged else "needs two common seeds or more"
+        )
         return Finding(prediction, Verdict.UNDECIDED, numbers)
     effect = sum((w * losses[arm] for arm, w in prediction.worse.items()), np.zeros(len(seeds)))
     effect = effect - sum((w * losses[arm] for arm, w in prediction.better.items()), np.zeros(len(seeds)))
@@ -143,7 +183,8 @@ def judge_range(prediction: Range, values: Mapping[str, Sequence[float]]) -> Fin
     found = np.array(values.get(prediction.arm, ()), dtype=np.float64)
     found = found[np.isfinite(found)]
     if not found.size:
-        why = f"no run of {prediction.arm} has {prediction.quantity}"
+        where = "" if prediction.device is None else f" on {prediction.device}"
+        why = f"no run of {prediction.arm}{where} has {prediction.quantity}"
         return Finding(prediction, Verdict.INAPPLICABLE, {"why": why})
     mean, low, high = _interval(found)
     numbers: dict[str, Any] = {
@@ -160,20 +201,75 @@ def judge_range(prediction: Range, values: Mapping[str, Sequence[float]]) -> Fin
     return Finding(prediction, Verdict.REFUTED if outside else Verdict.UNDECIDED, numbers)
 
 
-def write_predictions(
-    path: Path | str, *, predictions: Sequence[Prediction | Range], basis: Mapping[str, Any]
-) -> str:
+def judge_rate_ratio(prediction: RateRatio, runs: Sequence[Run]) -> Finding:
+    """Confront a ratio of best learning rates with arms trained at several rates each.
+
+    The best rate of an arm is the one with the lowest final validation loss averaged over the seeds that all
+    its rates share (a run that diverged has an infinite loss). It is known no better than the spacing of the
+    grid around it, so the measured ratio is an interval: ``consistent`` if the ratio lies in the prediction,
+    ``refuted`` if the interval does not touch it, else ``undecided``; ``undecided`` also where a best rate
+    lies at an end of its grid, ``inapplicable`` without two rates for each arm.
+    """
+    best, factor, edge, table = {}, 1.0, [], {}
+    for arm in (prediction.lower, prediction.upper):
+        losses = _losses_by_rate([r for r in runs if r.name == arm or r.name.startswith(f"{arm}_lr")])
+        if len(losses) < 2:
+            why = f"{arm} was trained at {len(losses)} learning rates, and two or more are needed"
+            return Finding(prediction, Verdict.INAPPLICABLE, {"why": why})
+        rates = sorted(losses)
+        best[arm] = min(rates, key=losses.__getitem__)
+        place = rates.index(best[arm])
+        if place in (0, len(rates) - 1):
+            edge.append(arm)
+        near = [rates[k] for k in (place - 1, place + 1) if 0 <= k < len(rates)]
+        factor *= math.sqrt(max(max(r / best[arm], best[arm] / r) for r in near))
+        table[arm] = {f"{rate:.6g}": losses[rate] for rate in rates if math.isfinite(losses[rate])}
+    ratio = best[prediction.upper] / best[prediction.lower]
+    numbers = {
+        "measured": ratio,
+        "predicted": [prediction.low, prediction.high],
+        "interval": [ratio / factor, ratio * factor],
+        "losses": table,
+    }
+    if edge:
+        numbers["why"] = f"the best rate of {' and '.join(edge)} is at an end of its grid"
+        return Finding(prediction, Verdict.UNDECIDED, numbers)
+    if prediction.low <= ratio <= prediction.high:
+        return Finding(prediction, Verdict.CONSISTENT, numbers)
+    outside = ratio * factor < prediction.low or ratio / factor > prediction.high
+    return Finding(prediction, Verdict.REFUTED if outside else Verdict.UNDECIDED, numbers)
+
+
+def _losses_by_rate(runs: Sequence[Run]) -> dict[float, float]:
+    """Peak learning rate -> mean final validation loss over the seeds that every rate has."""
+    found: dict[float, dict[int, float]] = {}
+    for run in runs:
+        rates, losses = run.series.get("learning_rate"), run.series.get("validation_loss")
+        if rates is None or losses is None or run.summary.get("finished") is False:
+            continue
+        peak = float(np.nanmax(rates))
+        for index, seed in enumerate(run.seeds):
+            last = float(losses[index, -1])
+            found.setdefault(peak, {})[seed] = last if math.isfinite(last) else math.inf
+    if not found:
+        return {}
+    seeds = set.intersection(*map(set, found.values()))
+    return {rate: float(np.mean([by[s] for s in seeds])) for rate, by in found.items()} if seeds else {}
+
+
+def write_predictions(path: Path | str, *, predictions: Sequence[Statement], basis: Mapping[str, Any]) -> str:
     """Write ``prediction.json``; returns the hash that it carries.
 
     Args:
         path: target.
-        predictions: contrasts and ranges.
+        predictions: of the three kinds.
         basis: what they were derived from (theory, simulation, probe), plain JSON.
     """
     content = {
         "format": FORMAT,
         "contrasts": [dataclasses.asdict(p) for p in predictions if isinstance(p, Prediction)],
         "ranges": [dataclasses.asdict(p) for p in predictions if isinstance(p, Range)],
+        "rate_ratios": [dataclasses.asdict(p) for p in predictions if isinstance(p, RateRatio)],
         "basis": dict(basis),
     }
     digest = config_hash(content)
@@ -181,7 +277,7 @@ def write_predictions(
     return digest
 
 
-def read_predictions(path: Path | str) -> list[Prediction | Range]:
+def read_predictions(path: Path | str) -> list[Statement]:
     """Read them back.
 
     Raises:
@@ -199,10 +295,11 @@ def read_predictions(path: Path | str) -> list[Prediction | Range]:
     return [
         *(Prediction(**{**entry, "declared": tuple(entry["declared"])}) for entry in document["contrasts"]),
         *(Range(**entry) for entry in document["ranges"]),
+        *(RateRatio(**entry) for entry in document.get("rate_ratios", ())),
     ]
 
 
-def validate(runs: Sequence[Run], predictions: Sequence[Prediction | Range]) -> list[Finding]:
+def validate(runs: Sequence[Run], predictions: Sequence[Statement]) -> list[Finding]:
     """Judge every prediction against saved runs; runs of one name with different seeds are one arm.
 
     Raises:
@@ -221,13 +318,24 @@ def validate(runs: Sequence[Run], predictions: Sequence[Prediction | Range]) -> 
                     do="leave one of them out",
                 )
             if losses is not None:
-                final[run.name][seed] = float(losses[index, -1])
+                unfinished = run.summary.get("finished") is False
+                final[run.name][seed] = math.nan if unfinished else float(losses[index, -1])
     findings = []
     for prediction in predictions:
         if isinstance(prediction, Prediction):
             findings.append(judge_contrast(prediction, final))
+        elif isinstance(prediction, RateRatio):
+            findings.append(judge_rate_ratio(prediction, runs))
         else:
-            values = {arm: [_quantity(r, prediction.quantity) for r in rs] for arm, rs in by_arm.items()}
+            values = {
+                arm: [
+                    _quantity(r, prediction.quantity)
+                    for r in rs
+                    if prediction.device in (None, r.summary.get("device"))
+                    and r.summary.get("finished") is not False
+                ]
+                for arm, rs in by_arm.items()
+            }
             findings.append(judge_range(prediction, values))
     return findings
 

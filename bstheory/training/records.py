@@ -68,7 +68,8 @@ def rewrite_log(folder: Path, records: Sequence[Record]) -> None:
 
 
 def _noise_scales(series: dict[str, np.ndarray]) -> dict[str, float]:
-    """Mean noise over mean signal in the first and the last third of the records, in sequences."""
+    """Mean noise over mean signal in the first and the last third of the records, in sequences, and their
+    ratio."""
     if "noise" not in series or series["noise"].shape[1] < 3:
         return {}
     third = series["noise"].shape[1] // 3
@@ -78,6 +79,8 @@ def _noise_scales(series: dict[str, np.ndarray]) -> dict[str, float]:
         noise, signal = (np.nanmean(series[key][0, part]) for key in ("noise", "signal"))
         if signal > 0:
             found[name] = float(noise / signal)
+    if len(found) == 2 and found["noise_scale_first"] > 0:
+        found["noise_scale_growth"] = found["noise_scale_last"] / found["noise_scale_first"]
     return found
 
 

@@ -15,6 +15,7 @@ import torch
 from bstheory.errors import input_error
 from bstheory.models.configs import GPTConfig
 from bstheory.models.gpt import GPT
+from bstheory.run import Run
 from bstheory.training.config import TrainConfig, batch_size_schedule, warmup_cosine
 from bstheory.training.optimizers import OptimizerConfig
 from bstheory.training.parallel import World, device_name
@@ -189,3 +190,18 @@ def smallest_near_peak(measured: Sequence[Throughput]) -> Throughput:
 def as_documents(measured: Sequence[Throughput]) -> list[dict[str, Any]]:
     """Plain JSON."""
     return [dataclasses.asdict(m) for m in measured]
+
+
+def throughput_run(measured: Sequence[Throughput], *, name: str, device: str) -> Run:
+    """The measurements as a run without series: ``tokens_per_second_B``, ``peak_bytes_B`` and
+    ``smallest_near_peak`` in its summary."""
+    empty = np.zeros(0, dtype=np.int64)
+    summary: dict[str, Any] = {
+        "device": device,
+        "smallest_near_peak": smallest_near_peak(measured).batch_size,
+    }
+    for one in measured:
+        summary[f"tokens_per_second_{one.batch_size}"] = one.tokens_per_second
+        summary[f"peak_bytes_{one.batch_size}"] = one.peak_bytes
+    config = {"measured": as_documents(measured)}
+    return Run(name=name, config=config, seeds=(0,), steps=empty, tokens=empty, series={}, summary=summary)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import bstheory
+from bstheory.campaign_commands import predict, validate
 from bstheory.run import Run
-from bstheory.training.campaign_commands import predict, validate
 from bstheory.training.predictions import read_predictions
 
 ROOT = Path(bstheory.__file__).resolve().parent.parent
@@ -54,7 +54,7 @@ def test_a_piece_goes_on_where_it_stopped_and_is_judged(shards: Path, tmp_path: 
     assert len(folders) == 5
     assert Run.load(folders[0]).summary["finished"]
     against = tmp_path / "prediction.json"
-    predict("tiny_study", out=str(against), batch_sizes=(1, 4, 32), probe_steps=0)
+    predict("tiny_study", out=str(against), batch_sizes=(1, 4, 32), probe_steps=0, speed_steps=0)
     out = tmp_path / "findings.json"
     validate(folders, against=str(against), json=str(out))
     verdicts = {entry["name"]: entry["verdict"] for entry in json.loads(out.read_text())}

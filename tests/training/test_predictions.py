@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -9,20 +10,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bstheory.campaign_commands import predict, validate
 from bstheory.errors import InputError
 from bstheory.models.configs import model_config
 from bstheory.run import Run
-from bstheory.training.campaign_commands import predict, validate
+from bstheory.simulation.campaign import simulate_campaign
 from bstheory.training.command_line import count
+from bstheory.training.commands import throughput
 from bstheory.training.predict import campaign_predictions
 from bstheory.training.predictions import (
     Prediction,
     Range,
+    RateRatio,
     judge_range,
     read_predictions,
     write_predictions,
 )
 from bstheory.training.predictions import validate as judge
+from bstheory.training.probes import SpeedProbe, fit_speed
 from bstheory.verdict import Verdict
 
 CONTRAST = Prediction(name="a_beats_b", statement="a < b", reason="so", worse={"b": 1}, better={"a": 1})
@@ -102,9 +107,151 @@ def test_the_campaigns_beta2_are_the_papers_vectors() -> None:
         campaign_predictions(model_config("tiny"), batch_sizes=(4,), reference_batch_size=4)
 
 
+def rates_of(arm: str, losses: dict[float, list[float]]) -> list[Run]:
+    """Runs of one arm at several peak rates, one run a seed."""
+    one = np.array([1, 2], dtype=np.int64)
+    return [
+        Run(
+            name=f"{arm}_lr{rate:g}",
+            config={},
+            seeds=(seed,),
+            steps=one,
+            tokens=one,
+            series={
+                "learning_rate": np.array([[rate, rate / 10]]),
+                "validation_loss": np.array([[math.nan, loss]]),
+            },
+            summary={"finished": True},
+        )
+        for rate, row in losses.items()
+        for seed, loss in enumerate(row)
+    ]
+
+
+def ratio(low: float, high: float) -> RateRatio:
+    return RateRatio(name="r", statement="", reason="", lower="a_1", upper="a_64", low=low, high=high)
+
+
+SMALL = {0.001: [2.2, 2.3], 0.002: [2.0, 2.1], 0.004: [2.1, 2.4]}
+LARGE = {0.004: [2.5, 2.4], 0.008: [2.3, 2.3], 0.016: [2.6, math.inf]}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [
+        (1.0, 8.0, Verdict.CONSISTENT),
+        (16.0, 64.0, Verdict.REFUTED),
+        (5.0, 64.0, Verdict.UNDECIDED),  # the grids know the ratio of 4 to a factor of 2
+        (0.1, 1.0, Verdict.REFUTED),
+    ],
+)
+def test_ratios_of_best_rates(low: float, high: float, verdict: Verdict) -> None:
+    runs = rates_of("a_1", SMALL) + rates_of("a_64", LARGE)
+    (found,) = judge(runs, [ratio(low, high)])
+    assert found.verdict is verdict and found.numbers["measured"] == pytest.approx(4.0)
+    assert found.numbers["interval"] == pytest.approx([2.0, 8.0])
+
+
+def test_a_best_rate_at_the_end_of_its_grid_decides_nothing() -> None:
+    rising = {0.001: [2.2], 0.002: [2.1], 0.004: [2.0]}
+    (edge,) = judge(rates_of("a_1", rising) + rates_of("a_64", LARGE), [ratio(1.0, 8.0)])
+    assert edge.verdict is Verdict.UNDECIDED and "a_1 is at an end" in edge.numbers["why"]
+    (missing,) = judge(rates_of("a_1", SMALL), [ratio(1.0, 8.0)])
+    assert missing.verdict is Verdict.INAPPLICABLE and "a_64" in missing.numbers["why"]
+
+
+def test_speed_counts_on_its_device_only_and_unfinished_runs_do_not_count() -> None:
+    speed = Range(
+        name="s", statement="", reason="", arm="t", quantity="rate_4", low=90, high=110, device="cpu"
+    )
+
+    def timed(device: str, rate: float) -> Run:
+        none = np.zeros(0, dtype=np.int64)
+        summary = {"device": device, "rate_4": rate}
+        return Run(name="t", config={}, seeds=(0,), steps=none, tokens=none, series={}, summary=summary)
+
+    assert judge([timed("cpu", 100.0)], [speed])[0].verdict is Verdict.CONSISTENT
+    assert judge([timed("cpu", 150.0)], [speed])[0].verdict is Verdict.REFUTED
+    (other,) = judge([timed("H200", 100.0)], [speed])
+    assert other.verdict is Verdict.INAPPLICABLE and "on cpu" in other.numbers["why"]
+    runs = [run("a", s, 2.0) for s in range(2)] + [run("b", s, 2.1 + s / 1000) for s in range(2)]
+    assert judge(runs, [CONTRAST])[0].verdict is Verdict.CONSISTENT
+    runs[0] = dataclasses.replace(runs[0], summary={"finished": False})
+    (open_ended,) = judge(runs, [CONTRAST])
+    assert open_ended.verdict is Verdict.UNDECIDED and "unfinished: a" in open_ended.numbers["why"]
+
+
+def test_the_speed_fit_recovers_overhead_and_cost_and_says_how_badly_it_fits() -> None:
+    overhead, each, residual = fit_speed({b: 0.01 + 0.002 * b for b in (1, 8, 64)})
+    assert (overhead, each) == pytest.approx((0.01, 0.002)) and residual < 1e-9
+    assert fit_speed({1: 0.02, 8: 0.01, 64: 0.05})[2] > 0.2  # no line
+    assert fit_speed({1: 0.01, 64: 1.28})[0] == 0.0  # a negative overhead is none
+    probe = SpeedProbe(
+        measured={1: 0.012},
+        overhead=0.01,
+        per_sequence=0.002,
+        tolerance=0.2,
+        seq_len=10,
+        device="cpu",
+        arm="t",
+    )
+    assert probe.tokens_per_second(5) == pytest.approx(50 / 0.02)
+    # B / (5 + B) of the peak: 16 / 21 is too little, 128 / 133 is enough.
+    assert probe.smallest_near_peak((1, 16, 128, 4096)) == 128
+    with pytest.raises(InputError, match="need two"):
+        fit_speed({1: 0.1})
+
+
+def test_the_simulator_tunes_both_rules_and_agrees_with_itself_at_the_reference() -> None:
+    arms = simulate_campaign(
+        batch_sizes=(4, 32), reference_batch_size=32, reference_beta2=0.95, noise_scale=50.0, seeds=16
+    )
+    by = {one.batch_size: one for one in arms}
+    assert by[32].gain == 0.0 and not by[4].at_edge and not by[32].at_edge
+    assert 1.0 < by[32].learning_rate / by[4].learning_rate <= 8.0  # grows, at most linearly
+    with pytest.raises(InputError, match="needs a positive one"):
+        simulate_campaign(batch_sizes=(4,), reference_batch_size=32, reference_beta2=0.95, noise_scale=0.0)
+    with pytest.raises(InputError, match="divide each other"):
+        simulate_campaign(
+            batch_sizes=(1, 97, 101), reference_batch_size=103, reference_beta2=0.95, noise_scale=1.0
+        )
+
+
+def test_predictions_meet_their_runs_from_end_to_end(tmp_path: Path, shards: Path) -> None:
+    """Probes and simulator write, bstheory throughput measures, and every prediction has a verdict."""
+    path, run_folder = tmp_path / "prediction.json", tmp_path / "speed"
+    options = {"data": str(shards), "device": "cpu", "probe_steps": 20, "speed_steps": 5}
+    assert predict("tiny_study", out=str(path), batch_sizes=(1, 4, 16), **options) == 0
+    document = json.loads(path.read_text())
+    assert set(document["basis"]["speed"]["measured"]) == {"1", "4", "16"}
+    assert [one["batch_size"] for one in document["basis"]["simulated"]] == [1, 4, 16]
+    names = [p.name for p in read_predictions(path)]
+    assert len(names) == len(set(names))
+    assert {
+        "gain_at_1",
+        "gain_at_4",
+        "gain_shrinks_1_to_4",
+        "adam_beats_sgd_at_1",
+        "lr_ratio_below_square_root",
+        "lr_ratio_simulated",
+        "noise_scale_rises",
+        "critical_batch_size",
+        "tokens_per_second_at_4",
+        "smallest_batch_near_peak",
+    } <= set(names)
+    throughput("tiny_study", batch_sizes=(1, 4, 16), steps=5, device="cpu", out=str(run_folder))
+    out = tmp_path / "findings.json"
+    validate((str(run_folder),), against=str(path), json=str(out))
+    findings = {entry["name"]: entry for entry in json.loads(out.read_text())}
+    assert set(findings) == set(names)
+    # Speed is not asserted, only that it was judged: the machine may be busy.
+    assert findings["tokens_per_second_at_4"]["verdict"] != "inapplicable"
+    assert findings["gain_at_1"]["verdict"] == "inapplicable"
+
+
 def test_commands_write_and_judge(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "prediction.json"
-    assert predict("tiny_study", out=str(path), batch_sizes=(1, 16), probe_steps=0) == 0
+    assert predict("tiny_study", out=str(path), batch_sizes=(1, 16), probe_steps=0, speed_steps=0) == 0
     assert "gain_at_1" in capsys.readouterr().out
     for seed in range(3):
         run("fixed_1", seed, 2.5 + 0.01 * seed).save(tmp_path / f"f{seed}")
@@ -127,11 +274,19 @@ def test_a_probe_measures_the_noise_scale(
 ) -> None:
     path = tmp_path / "prediction.json"
     code = predict(
-        "tiny_study", out=str(path), batch_sizes=(1, 16), data=str(shards), probe_steps=20, device="cpu"
+        "tiny_study",
+        out=str(path),
+        batch_sizes=(1, 16),
+        data=str(shards),
+        probe_steps=20,
+        speed_steps=0,
+        simulate=False,
+        device="cpu",
     )
     document = json.loads(path.read_text())
     assert code == 0 and document["basis"]["probe"]["noise_scale"] > 0
-    assert "noise_scale_rises" in {entry["name"] for entry in document["ranges"]}
+    assert "noise_scale_above_probe" in {entry["name"] for entry in document["ranges"]}
+    assert document["basis"]["speed"] is None and document["basis"]["simulated"] == []
 
 
 @pytest.mark.parametrize(("text", "value"), [("500k", 500_000), ("2.5M", 2_500_000), ("1_000", 1000), (7, 7)])

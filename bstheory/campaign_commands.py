@@ -1,7 +1,8 @@
-"""The sub-commands ``predict`` and ``validate``."""
+"""The sub-commands ``predict`` and ``validate``: theory, simulator and short measured probes joined."""
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,8 @@ from bstheory.training.command_line import (
     progress_line,
     require_writable,
 )
+
+ONE_PASS = 64  # sequences in one forward pass, unless --speed-batch-sizes says more
 
 
 def predict(
@@ -34,13 +37,19 @@ def predict(
     probe_batch_size: int = 16,
     probe_micro_batch_size: int = 4,
     memory_micro_batch: int | None = None,
+    speed_steps: int = 8,
+    speed_batch_sizes: tuple[int, ...] | None = None,
+    compile: bool = False,
+    simulate: bool = True,
     device: Literal["cpu", "cuda"] | None = None,
     json: str | None = None,
 ) -> int:
     """Write down what a batch-size campaign will show, before it is run: prediction.json with its own hash.
 
-    From the half-life rule (beta2 at each batch size, the order of its gains), the memory model, and a short
-    measured probe (gradient noise scale as an estimate of the critical batch size).
+    From the half-life rule (beta2 at each batch size, its gain and how that shrinks), the memory model, two
+    short measured probes (the gradient noise scale, which estimates the critical batch size; the time of a
+    step, which gives tokens per second at each batch size) and the simulator (how the best learning rate
+    moves).
 
     Args:
         model: a configuration.
@@ -52,18 +61,24 @@ def predict(
         seq_len: tokens per sequence; default the model's context.
         precision: of the campaign.
         learning_rate: of the probe.
-        probe_steps: 0 leaves the probe out.
+        probe_steps: 0 leaves the probe of the noise out, and with it what follows from it.
         probe_batch_size: sequences per probe step.
         probe_micro_batch_size: the noise is estimated from the spread between micro-batches.
         memory_micro_batch: also predict peak memory at this micro-batch.
-        device: of the probe.
+        speed_steps: timed steps at each of three batch sizes; 0 leaves the probe of the speed out.
+        speed_batch_sizes: that fit into one forward pass; default those of the campaign up to 64.
+        compile: torch.compile in the probe of the speed.
+        simulate: tune Adam in the simulator at the probe's noise scale.
+        device: of the probes.
         json: also write the predictions to this file, or - for stdout.
     """
     from bstheory.files import read_json
     from bstheory.models.configs import model_config
+    from bstheory.simulation.campaign import simulate_campaign
     from bstheory.training.parallel import world
-    from bstheory.training.predict import basis, campaign_predictions, run_probe
+    from bstheory.training.predict import basis, campaign_predictions
     from bstheory.training.predictions import write_predictions
+    from bstheory.training.probes import run_probe, run_speed_probe
 
     if not batch_sizes:
         raise input_error(got="no --batch-sizes", rule="a campaign has at least one", do="name them")
@@ -77,6 +92,10 @@ def predict(
     ):
         need(name, given, 1)
     need("--probe-steps", probe_steps, 0)
+    for size in speed_batch_sizes or ():
+        need("--speed-batch-sizes", size, 1)
+    if speed_steps:
+        need("--speed-steps", speed_steps, 3)
     require_writable(Path(out))
     shape = model_config(model)
     length = seq_len or shape.context
@@ -97,6 +116,30 @@ def predict(
                 precision=precision,
                 progress=progress,
             )
+    timed = speed_batch_sizes or tuple(size for size in batch_sizes if size <= ONE_PASS)
+    speed = None
+    if speed_steps and len(set(timed)) >= 2:
+        with world(device) as here, progress_line(quiet=json == "-") as progress:
+            speed = run_speed_probe(
+                shape,
+                batch_sizes=timed,
+                here=here,
+                seq_len=length,
+                precision=precision,
+                compile=compile,
+                steps=speed_steps,
+                progress=progress,
+            )
+    simulated = []
+    if simulate and probe is not None and probe.noise_scale:
+        with progress_line(quiet=json == "-") as progress:
+            simulated = simulate_campaign(
+                batch_sizes=batch_sizes,
+                reference_batch_size=reference,
+                reference_beta2=reference_beta2,
+                noise_scale=probe.noise_scale,
+                progress=progress,
+            )
     predictions = campaign_predictions(
         shape,
         batch_sizes=batch_sizes,
@@ -106,12 +149,20 @@ def predict(
         precision=precision,
         memory_micro_batch=memory_micro_batch,
         probe=probe,
+        speed=speed,
+        simulated_rates={one.batch_size: one.learning_rate for one in simulated if not one.at_edge},
     )
     digest = write_predictions(
         out,
         predictions=predictions,
         basis=basis(
-            probe, model=model, reference_batch_size=reference, reference_beta2=reference_beta2, **provenance
+            probe,
+            speed=speed,
+            simulated=[dataclasses.asdict(one) for one in simulated],
+            model=model,
+            reference_batch_size=reference,
+            reference_beta2=reference_beta2,
+            **provenance,
         ),
     )
     if json is not None:
