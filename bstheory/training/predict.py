@@ -125,7 +125,7 @@ def campaign_predictions(
                 statement=f"AdamW at micro-batch {memory_micro_batch} peaks at {peak / 2**30:.2f} GiB +- 5 %",
                 reason="counted tensors of one and two layers, extrapolated",
                 arm="memory",
-                quantity="peak_bytes",
+                quantity=f"peak_bytes_adamw_{precision}_{memory_micro_batch}",
                 low=peak * (1 - MEMORY_TOLERANCE),
                 high=peak * (1 + MEMORY_TOLERANCE),
             )

@@ -4,7 +4,9 @@
 
 Every branch sees the same number of tokens; the learning rate is the parent's there times sqrt(k), constant.
 The critical batch size at a checkpoint is the largest k B whose loss stays within the tolerance of the branch
-with k = 1 (Merrill et al. 2025, arXiv:2505.23971). Writes OUT/noise/branches.json; resumes where it stopped.
+with k = 1 (Merrill et al. 2025, arXiv:2505.23971). Writes OUT/noise/branches.json and resumes where it
+stopped; at the end OUT/noise/critical.json and the run OUT/critical, which ``bstheory validate`` reads. A
+critical batch size at an end of the factors is a bound, not a measurement, and is called so.
 """
 
 from __future__ import annotations
@@ -15,19 +17,36 @@ import math
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from config import SCALES, noise_arms
 
 from bstheory.files import read_json, write_json
+from bstheory.run import Run
 from bstheory.schedules import Schedule
 from bstheory.training.checkpoints import list_checkpoints, read_state
 from bstheory.training.config import batch_size_schedule
-from bstheory.training.parallel import world
+from bstheory.training.parallel import device_name, world
 from bstheory.training.shards import open_rows
 from bstheory.training.trainer import Trainer
 
 TOLERANCE = 0.01  # nats
 FACTORS = (1, 2, 4, 8)
+STEPS = 8  # of the branch with the largest batch; the others take more, on as many tokens
+
+
+def critical_run(critical: dict[int, int], base: int, device: str) -> Run:
+    """The first and the last critical batch size as a run's summary."""
+    summary: dict[str, Any] = {"device": device}
+    for name, at in (("first", min(critical)), ("last", max(critical))):
+        end = {base: "_at_most", base * max(FACTORS): "_at_least"}.get(critical[at], "")
+        summary[f"critical_batch_size_{name}{end}"] = critical[at]
+    none = np.zeros(0, dtype=np.int64)
+    config = {"tolerance": TOLERANCE, "factors": list(FACTORS), "base": base}
+    return Run(
+        name="critical", config=config, seeds=(0,), steps=none, tokens=none, series={}, summary=summary
+    )
 
 
 def main() -> int:
@@ -43,7 +62,7 @@ def main() -> int:
     target = options.out / "noise" / "branches.json"
     results = read_json(target) if target.exists() else {}
     base = scale.batch_sizes[-2]
-    tokens = max(FACTORS) * base * scale.model.context * 4
+    tokens = max(FACTORS) * base * scale.model.context * STEPS
     vocabulary, length = scale.model.vocab_size, scale.model.context
     held_out = open_rows(options.data / "val", seq_len=length, vocab_size=vocabulary)
     with world() as here:
@@ -66,6 +85,8 @@ def main() -> int:
                     batch_size=batch_size_schedule(base * factor),
                     learning_rate=constant,
                     statistics=False,
+                    micro_batch_size=None,  # small ones served the statistics
+                    max_micro_batch_size=scale.micro_batch_size,
                     seed=1,  # rows that the parent has not seen in this order
                     eval_every_tokens=None,
                     checkpoint_every_tokens=None,
@@ -81,6 +102,7 @@ def main() -> int:
         for at in starts
     }
     write_json(target.with_name("critical.json"), {"tolerance": TOLERANCE, "critical_batch_size": critical})
+    critical_run(critical, base, device_name(here.device)).save(options.out / "critical")
     print(critical)
     return 0
 

@@ -68,7 +68,7 @@ SCALES: dict[str, Callable[[], Scale]] = {
     ),
     "tiny": lambda: Scale(
         model=model_config("tiny_study"),
-        tokens=16 * 32 * 32,
+        tokens=8 * 32 * 32,
         batch_sizes=(1, 4, 32),
         micro_batch_size=16,
         precision="float32",
@@ -247,9 +247,27 @@ def noise_arms(scale: Scale, seed: int) -> list[TrainConfig]:
     ]
 
 
+def rate_arms(scale: Scale, seed: int) -> list[TrainConfig]:
+    """(g) the half-life arms at both ends of the batch sizes at other learning rates, around those of (b)."""
+    found = []
+    for size in (scale.batch_sizes[0], scale.reference):
+        base = constant("half_life", size, scale, seed)
+        for factor in (0.25, 0.5, 2.0, 4.0):
+            peak = factor * rate("half_life", size, scale)
+            found.append(
+                dataclasses.replace(
+                    base,
+                    name=f"{base.name}_lr{peak:.3g}",
+                    learning_rate=warmup_cosine(peak=peak, tokens=scale.tokens, warmup=scale.tokens // 20),
+                )
+            )
+    return found
+
+
 PIECES: dict[str, Callable[[Scale, int], list[TrainConfig]]] = {
     "half_life": half_life_arms,
     "optimizers": optimizer_arms,
     "schedules": schedule_arms,
     "noise": noise_arms,
+    "rates": rate_arms,
 }

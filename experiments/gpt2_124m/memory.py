@@ -1,7 +1,8 @@
 """(e) Peak memory, estimated against measured, for every optimizer: python experiments/gpt2_124m/memory.py
 OUT.json
 
-Needs a CUDA device for the measured column; without one only the estimates are written, and marked so.
+Needs a CUDA device for the measured column; without one only the estimates are written, and marked so. With
+one, the folder ``memory`` beside OUT.json is the run that ``bstheory validate`` reads.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from bstheory.files import write_json
 from bstheory.models.configs import model_config
+from bstheory.run import Run
 from bstheory.training.memory import estimate_memory
 from bstheory.training.optimizers import OptimizerConfig
 from bstheory.training.parallel import device_name, world
@@ -29,6 +32,20 @@ CASES: dict[str, tuple[OptimizerConfig, str]] = {
 }
 
 
+def memory_run(summary: dict[str, Any], model: str, device: str) -> Run:
+    """The measured peaks as a run without series, for ``bstheory validate``."""
+    none = np.zeros(0, dtype=np.int64)
+    return Run(
+        name="memory",
+        config={"model": model},
+        seeds=(0,),
+        steps=none,
+        tokens=none,
+        series={},
+        summary={"device": device, **summary},
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
@@ -37,6 +54,7 @@ def main() -> None:
     options = parser.parse_args()
     model = model_config(options.model)
     rows: list[dict[str, Any]] = []
+    summary: dict[str, Any] = {}
     with world() as here:
         cuda = here.device.type == "cuda"
         for name, (optimizer, precision) in CASES.items():
@@ -69,6 +87,11 @@ def main() -> None:
                 print(
                     f"{name:32s} {size:3d}  {estimate.peak / 2**30:7.2f} GiB estimated, {shown}", flush=True
                 )
+                if measured is not None:
+                    where = "_in_backward" if optimizer.in_backward else ""
+                    summary[f"peak_bytes_{optimizer.name}{where}_{precision}_{size}"] = measured
+        if cuda:
+            memory_run(summary, options.model, device_name(here.device)).save(options.out.parent / "memory")
         write_json(options.out, {"model": options.model, "device": device_name(here.device), "rows": rows})
 
 

@@ -39,6 +39,9 @@ def test_the_committed_predictions_are_intact() -> None:
         "beta2_at_512",
         "peak_memory",
         "optimizer_gap_grows",
+        "adam_beats_sgd_at_512",
+        "lr_ratio_below_square_root",
+        "noise_scale_rises",
     } <= names
 
 
@@ -52,14 +55,20 @@ def test_a_piece_goes_on_where_it_stopped_and_is_judged(shards: Path, tmp_path: 
     assert script("run.py", "half_life", *common)[1] == ""  # nothing left
     folders = tuple(str(p) for p in sorted((tmp_path / "half_life").iterdir()))
     assert len(folders) == 5
+    assert script("run.py", "rates", *common)[0] == 0
+    folders += tuple(str(p) for p in sorted((tmp_path / "rates").iterdir()))
     assert Run.load(folders[0]).summary["finished"]
     against = tmp_path / "prediction.json"
     predict("tiny_study", out=str(against), batch_sizes=(1, 4, 32), probe_steps=0, speed_steps=0)
     out = tmp_path / "findings.json"
     validate(folders, against=str(against), json=str(out))
-    verdicts = {entry["name"]: entry["verdict"] for entry in json.loads(out.read_text())}
+    findings = {entry["name"]: entry for entry in json.loads(out.read_text())}
+    verdicts = {name: entry["verdict"] for name, entry in findings.items()}
     assert verdicts["beta2_at_1"] == verdicts["beta2_at_32"] == "consistent"
     assert verdicts["gain_at_1"] == "undecided"  # one seed judges nothing
+    rates = findings["lr_ratio_below_square_root"]
+    assert rates["verdict"] != "inapplicable"
+    assert len(rates["losses"]["half_life_1"]) == len(rates["losses"]["half_life_32"]) == 5
 
 
 @pytest.mark.slow
@@ -71,6 +80,11 @@ def test_noise_and_branches(shards: Path, tmp_path: Path) -> None:
     assert script("branch.py", *common)[0] == 0
     critical = json.loads((tmp_path / "noise" / "critical.json").read_text())["critical_batch_size"]
     assert len(critical) >= 6 and all(size in (4, 8, 16, 32) for size in critical.values())
+    summary = Run.load(tmp_path / "critical").summary
+    ends = {4: "_at_most", 32: "_at_least"}
+    sizes = list(critical.values())
+    for name, size in (("first", sizes[0]), ("last", sizes[-1])):
+        assert summary[f"critical_batch_size_{name}{ends.get(size, '')}"] == size
 
 
 @pytest.mark.slow
