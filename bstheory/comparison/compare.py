@@ -158,7 +158,7 @@ def compare(bound: Bound, run: Run, *, level: float = 0.99) -> Comparison:
     common |= {"audit": items, "constants": constants}
     lost = int((~np.isfinite(samples)).any(axis=1).sum())
     if lost:
-        reason = f"the series {bound.quantity} is not finite in {lost} of {len(run.seeds)} seeds"
+        reason = f"the series {bound.quantity} is not finite in {lost} of {counted(len(run.seeds), 'seed')}"
         return Comparison(**common, verdict=Verdict.UNDECIDED, reason=reason, method="none")
     if not np.all(np.isfinite(value)):
         reason = (
@@ -186,14 +186,15 @@ def compare(bound: Bound, run: Run, *, level: float = 0.99) -> Comparison:
     else:
         worst = int(np.argmax(measured / value))
         reason = (
-            f"no lower limit exceeds the bound at {len(records)} records; "
+            f"no lower limit exceeds the bound at {counted(len(records), 'record')}; "
             f"the largest ratio is {measured[worst] / value[worst]:.3g} after {tokens[worst]} tokens"
         )
     return Comparison(
         **common,
         verdict=Verdict.REFUTED if against.any() else Verdict.CONSISTENT,
         reason=reason,
-        method=f"{method}; {len(run.seeds)} seeds, {len(records)} records, simultaneous level {level:g}",
+        method=f"{method}; {counted(len(run.seeds), 'seed')}, {counted(len(records), 'record')}, "
+        f"simultaneous level {level:g}",
         measured=float(measured[-1]),
         interval=(float(lower[-1]), float(upper[-1])),
         value=float(value[-1]),
@@ -282,6 +283,11 @@ def _bound_at(bound: Bound, run: Run, constants: Mapping[str, Any], records: np.
         np.array([float(e.value) for e in found]),
         np.array([np.inf if e.trivial_value is None else float(e.trivial_value) for e in found]),
     )
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 seed``, ``2 seeds``."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def _limits(

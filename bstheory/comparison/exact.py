@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from bstheory.comparison.audit import AuditItem, audit_verdict
-from bstheory.comparison.compare import Comparison, batch_sizes_of
+from bstheory.comparison.compare import Comparison, batch_sizes_of, counted
 from bstheory.errors import input_error
 from bstheory.problems.problem import Problem
 from bstheory.run import Run
@@ -82,13 +82,16 @@ def compare_exact(problem: Problem, run: Run, *, level: float = 0.99) -> Compari
         )
     else:
         deviation = float(np.abs(z).max())
-        reason = f"all {len(records)} records agree; the largest deviation is {deviation:.2f} standard errors"
+        reason = (
+            f"at {counted(len(records), 'record')} they agree; the largest deviation is {deviation:.2f} standard "
+            "errors"
+        )
     return Comparison(
         **common,
         verdict=Verdict.REFUTED if against.any() else Verdict.CONSISTENT,
         reason=reason,
         method="exact recursion; paths are weighted noncentral chi-squares, Birgé's inequality; "
-        f"{n} seeds, {len(records)} records, simultaneous level {level:g}",
+        f"{counted(n, 'seed')}, {counted(len(records), 'record')}, simultaneous level {level:g}",
         measured=float(measured[-1]),
         interval=(float(lower[-1]), float(upper[-1])),
         value=float(expected[-1]),
