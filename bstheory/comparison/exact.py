@@ -83,8 +83,8 @@ def compare_exact(problem: Problem, run: Run, *, level: float = 0.99) -> Compari
     else:
         deviation = float(np.abs(z).max())
         reason = (
-            f"at {counted(len(records), 'record')} they agree; the largest deviation is {deviation:.2f} standard "
-            "errors"
+            f"at {counted(len(records), 'record')} they agree; "
+            f"the largest deviation is {deviation:.2f} standard errors"
         )
     return Comparison(
         **common,

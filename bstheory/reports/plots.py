@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bstheory.comparison import Comparison
+from bstheory.comparison.compare import counted
 from bstheory.files import atomic_write
 from bstheory.run import Run
 
@@ -172,7 +173,7 @@ def plot_study(runs: Sequence[Run]) -> Figure:
         panel.set_xlabel("batch size (sequences)")
         panel.set_ylabel("validation loss (nats/byte)")
         panel.set_title(
-            f"{runs[0].config['tokens']:,} tokens an arm, {len(runs[0].seeds)} seeds, every seed shown"
+            f"{runs[0].config['tokens']:,} tokens an arm, {counted(len(runs[0].seeds), 'seed')}, every seed shown"
         )
         panel.legend()
     return drawn
@@ -191,7 +192,9 @@ def plot_run(run: Run, quantities: Sequence[str] = ()) -> Figure:
             shown = np.where(np.isfinite(values), values, np.nan)
             for path in shown[:32]:
                 panel.plot(run.tokens, path, color=GREY, linewidth=0.5, alpha=0.5)
-            panel.plot(run.tokens, shown.mean(axis=0), color=BLUE, label=f"mean of {len(run.seeds)} seeds")
+            panel.plot(
+                run.tokens, shown.mean(axis=0), color=BLUE, label=f"mean of {counted(len(run.seeds), 'seed')}"
+            )
             panel.set_ylabel(name.replace("_", " "))
             if np.nanmin(shown) > 0 and np.nanmax(shown) > 20 * np.nanmin(shown):
                 panel.set_yscale("log")
