@@ -173,7 +173,7 @@ def plot_study(runs: Sequence[Run]) -> Figure:
         panel.set_xlabel("batch size (sequences)")
         panel.set_ylabel("validation loss (nats/byte)")
         panel.set_title(
-            f"{runs[0].config['tokens']:,} tokens an arm, {counted(len(runs[0].seeds), 'seed')}, every seed shown"
+            f"{runs[0].config['tokens']:,} tokens an arm, {counted(len(runs[0].seeds), 'seed')}, all shown"
         )
         panel.legend()
     return drawn
