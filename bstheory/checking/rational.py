@@ -7,6 +7,7 @@ declared symbol names. Nothing here is shared with the code that derives.
 from __future__ import annotations
 
 import ast
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +17,11 @@ import flint
 # Texts are put together in parentheses, so that a comment or a line break in one would swallow the next;
 # and Python reads different Unicode spellings as one name.
 TEXT = re.compile(r"[A-Za-z0-9_.+\-*/() ]*")
+
+
+# What one polynomial, and one document, may hold: a file from anybody must not keep the checker busy.
+# Committed certificates stay below degree 40, 210 terms and 10^5 products of terms.
+MAX_DEGREE, MAX_TERMS, MAX_BITS, MAX_WORK = 128, 2048, 20_000, 50_000_000
 
 
 class ExpressionError(ValueError):
@@ -109,6 +115,11 @@ def check_defined(tree: ast.expr, signs: Mapping[str, str]) -> None:
                 raise ExpressionError(f"denominator {ast.unparse(denominator)} is not visibly positive")
 
 
+def degree(polynomial: Any) -> int:
+    """Total degree; 0 for zero."""
+    return int(polynomial.total_degree()) if len(polynomial) else 0
+
+
 class Field:
     """Rational functions over the rationals in a fixed list of symbols, as (numerator, denominator)."""
 
@@ -118,6 +129,7 @@ class Field:
         self.generator = dict(zip(symbols, generators, strict=False))
         self.one = self.context.from_dict({(0,) * len(generators): 1})
         self.zero = self.one - self.one
+        self.work = 0
 
     def evaluate(self, tree: ast.expr) -> tuple[Any, Any]:
         """The expression as a fraction of polynomials."""
@@ -136,24 +148,53 @@ class Field:
             numerator, denominator = self.evaluate(tree.left)
             if power < 0:
                 numerator, denominator = denominator, numerator
-            return numerator ** abs(power), denominator ** abs(power)
+            return self.power(numerator, abs(power)), self.power(denominator, abs(power))
         a, b = self.evaluate(tree.left)
         c, d = self.evaluate(tree.right)
         if isinstance(tree.op, ast.Mult):
-            return self.reduced(a * c, b * d)
+            return self.multiply((a, b), (c, d))
         if isinstance(tree.op, ast.Div):
-            return self.reduced(a * d, b * c)
+            return self.multiply((a, b), (d, c))
         return self.add((a, b), (c, d) if isinstance(tree.op, ast.Add) else (-c, d))
 
     def add(self, x: tuple[Any, Any], y: tuple[Any, Any]) -> tuple[Any, Any]:
         """Sum of two fractions."""
         if x[1] == y[1]:
             return self.reduced(x[0] + y[0], x[1])
-        return self.reduced(x[0] * y[1] + y[0] * x[1], x[1] * y[1])
+        return self.reduced(self.times(x[0], y[1]) + self.times(y[0], x[1]), self.times(x[1], y[1]))
 
     def multiply(self, x: tuple[Any, Any], y: tuple[Any, Any]) -> tuple[Any, Any]:
         """Product of two fractions."""
-        return self.reduced(x[0] * y[0], x[1] * y[1])
+        return self.reduced(self.times(x[0], y[0]), self.times(x[1], y[1]))
+
+    def times(self, a: Any, b: Any) -> Any:
+        """Product of two polynomials, within the limits."""
+        self.allow(len(a) * len(b), degree(a) + degree(b))
+        product = a * b
+        self.allow(0, 0, terms=len(product))
+        return product
+
+    def power(self, base: Any, exponent: int) -> Any:
+        """A power of a polynomial, within the limits."""
+        if len(base) == 0 or exponent == 0:
+            return base**exponent
+        terms = math.comb(len(base) + exponent - 1, exponent)
+        self.allow(terms, degree(base) * exponent, terms=terms)
+        bits = max(max(int(c.p).bit_length(), int(c.q).bit_length()) for c in base.coeffs()) * exponent
+        if bits > MAX_BITS:
+            raise ExpressionError(f"a number of about {bits} bits, more than {MAX_BITS}")
+        return base**exponent
+
+    def allow(self, work: int, degree: int, *, terms: int = 0) -> None:
+        """Count the work of one operation; raise where the result or the sum of all work is too large."""
+        self.work += work
+        for value, most, what in (
+            (degree, MAX_DEGREE, "a polynomial of degree"),
+            (terms, MAX_TERMS, "a polynomial whose number of terms may be"),
+            (self.work, MAX_WORK, "work in products of terms"),
+        ):
+            if value > most:
+                raise ExpressionError(f"{what} {value}, more than {most}")
 
     def reduced(self, numerator: Any, denominator: Any) -> tuple[Any, Any]:
         """Cancel the common factor; raises where the denominator vanishes identically."""

@@ -9,6 +9,7 @@ The grammar of documents is described in ``docs/certificates.md``.
 from __future__ import annotations
 
 import ast
+import copy
 import dataclasses
 import hashlib
 import json
@@ -178,6 +179,8 @@ class Checker(Rules, ExpectationRules, PowerRules, ScalarRules, PairRules, LagRu
         self.facts: dict[str, Fact] = {}
         self.rests_on: set[str] = set()
         self.counterparts: set[tuple[str, str]] = set()
+        self.randomness: dict[str, bool] = {}
+        self.trees: dict[str, ast.expr] = {}
         self.rules: dict[str, Callable[[Mapping[str, Any]], tuple[tuple[Any, Any], bool, frozenset[str]]]] = {
             name.removeprefix("step_"): getattr(self, name) for name in dir(self) if name.startswith("step_")
         }
@@ -187,11 +190,15 @@ class Checker(Rules, ExpectationRules, PowerRules, ScalarRules, PairRules, LagRu
     # Expressions -----------------------------------------------------------------------------------
 
     def tree(self, text: str) -> ast.expr:
+        """The expression, checked; nobody may change what is returned, it is kept for the next use."""
+        if text in self.trees:
+            return self.trees[text]
         parsed = parse(text)
         unknown = names(parsed) - set(self.symbols)
         if unknown:
             raise Invalid(f"undeclared symbols {sorted(unknown)} in {text!r}")
         check_defined(parsed, self.signs)
+        self.trees[text] = parsed
         return parsed
 
     def value(self, text: str) -> tuple[Any, Any]:
@@ -216,7 +223,7 @@ class Checker(Rules, ExpectationRules, PowerRules, ScalarRules, PairRules, LagRu
             def visit_Name(self, node: ast.Name) -> ast.expr:
                 return parse(replace[node.id]) if node.id in replace else node
 
-        return self.field.evaluate(Replacer().visit(self.tree(text)))
+        return self.field.evaluate(Replacer().visit(copy.deepcopy(self.tree(text))))
 
     def definition(self, symbol: str, op: str) -> Any:
         found = self.symbols[symbol].get("definition") or {}
@@ -362,16 +369,17 @@ class Checker(Rules, ExpectationRules, PowerRules, ScalarRules, PairRules, LagRu
 
     def primitives(self, text: str) -> set[str]:
         """Symbols without definition that the expression comes down to."""
-        found: set[str] = set()
-        for name in names(self.tree(text)):
+        waiting, seen, found = names(self.tree(text)), set(), set()
+        while waiting:
+            name = waiting.pop()
+            seen.add(name)
             definition = self.symbols[name].get("definition")
             if definition is None:
                 found.add(name)
-            else:
-                of = definition["of"]
-                texts = of if isinstance(of, list) else [of]
-                inside = set().union(*(names(self.tree(part)) for part in texts)) - {name}
-                found |= set().union(*map(self.primitives, inside))
+                continue
+            of = definition["of"]
+            for part in of if isinstance(of, list) else [of]:
+                waiting |= names(self.tree(part)) - seen
         return found
 
     # Steps -----------------------------------------------------------------------------------------

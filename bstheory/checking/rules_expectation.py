@@ -21,6 +21,11 @@ class ExpectationRules:
 
     def is_random(self, name: str) -> bool:
         """Whether a symbol may be random, judged from its definition down to the primitive symbols."""
+        if name not in self.randomness:
+            self.randomness[name] = self.may_be_random(name)
+        return self.randomness[name]
+
+    def may_be_random(self, name: str) -> bool:
         entry = self.symbols[name]
         definition = entry.get("definition")
         if definition is None:

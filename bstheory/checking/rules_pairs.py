@@ -9,6 +9,7 @@ A symbol that depends on ``later`` alone is not random unless it depends on ``dr
 from __future__ import annotations
 
 import ast
+import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +73,7 @@ class PairRules:
             def visit_Name(self, node: ast.Name) -> ast.expr:
                 return parse(of) if node.id == name else node
 
-        return ast.unparse(Replacer().visit(self.tree(text)))
+        return ast.unparse(Replacer().visit(copy.deepcopy(self.tree(text))))
 
     def unfolded(self, symbol: str, operators: list[str]) -> str:
         """The definition of a sum with its inner sums replaced by their arguments, outermost first."""

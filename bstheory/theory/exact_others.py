@@ -72,7 +72,7 @@ def sign_descent(known: Known, batches: Batches) -> Ball:
             step / flint.arb(batch).sqrt() for step, batch in zip(delta, batches, strict=True)
         ),
     }
-    return closed(sign_sgd_batch_schedule.derive)(**started(known, **more))
+    return closed(sign_sgd_batch_schedule.biased)(**started(known, **more))
 
 
 def linear_rate(derive: Callable[[], Any], known: Known, batches: Batches) -> Ball:

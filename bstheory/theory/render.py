@@ -44,28 +44,99 @@ def _read(text: str) -> sp.Expr:
     return sp.sympify(text, locals={name: sp.Symbol(name) for name in names})
 
 
+OPERATORS = {
+    "equals": "{}",
+    "root": r"\sqrt{{{}}}",
+    "log": r"\ln\left({}\right)",
+    "power_of_two": "2^{{{}}}",
+    "absolute": r"\left|{}\right|",
+    "mean": r"E_{{k-1}}\left[{}\right]",
+    "expected": r"E\left[{}\right]",
+    "coordinates": r"\sum_i {}",
+    "steps": r"E\sum_{{k\le K}} {}",
+    "laters": r"E\sum_n {}",
+    "pairs": r"E\sum_n\sum_{{j\le n}} {}",
+    "lags": r"\sum_{{j\le n}} {}",
+    "futures": r"\sum_{{n\ge j}} {}",
+    "between": r"\sum_{{j\le l<n}} {}",
+    "across": r"\sum_{{j\le l<n}} {}",
+}
+SUMS = ("coordinates", "steps", "laters", "pairs", "lags", "futures", "between", "across")
+SHORT = 30  # a symbol without a printed name stands for itself up to this length of its definition
+
+
+class _Same:
+    """A document as a key of a cache: the same object, not an equal one."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+
+    def __hash__(self) -> int:
+        return id(self.document)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.document is other.document
+
+
 def latex(document: Document, text: str) -> str:
     """An expression of the document in LaTeX, with the symbols' printed names."""
     expression = _read(text)
-    alone = expression.is_Symbol
-    printed = {
-        symbol: _printed(symbol.name, document["symbols"].get(symbol.name, {}).get("latex") or "", alone)
-        for symbol in expression.free_symbols
-    }
+    same, alone = _Same(document), expression.is_Symbol
+    printed = {symbol: _printed(same, symbol.name, alone) for symbol in expression.free_symbols}
     return sp.latex(expression, symbol_names=printed)
 
 
-def _printed(name: str, given: str, alone: bool) -> str:
-    """A symbol in LaTeX: a name as a word with an index, a sum in parentheses unless it stands alone."""
-    if given in ("", name):
-        base, *rest = (
-            part if len(part) < 2 or part.isdigit() else rf"\mathrm{{{part}}}" for part in name.split("_")
-        )
-        return base + (f"_{{{','.join(rest)}}}" if rest else "")
-    outside, before = given, ""
+@functools.lru_cache(maxsize=8192)
+def _printed(same: _Same, name: str, alone: bool) -> str:
+    """A symbol in LaTeX: the name it was given, its definition where that is short, or words.
+
+    What is a sum stands in parentheses unless it stands alone.
+    """
+    entry = same.document["symbols"].get(name, {})
+    given, definition = entry.get("latex") or "", entry.get("definition")
+    if given not in ("", name):
+        # An index of several letters is a word.
+        return _bracketed(re.sub(r"_\{([a-z]{3,})\}", r"_{\\mathrm{\1}}", given), alone)
+    summed = definition and definition["op"] in SUMS
+    proper = re.fullmatch(r"[A-Za-z](_[A-Za-z0-9]{1,2})?", name) and not (summed and name.startswith("T_"))
+    if definition and definition["op"] in OPERATORS and not proper:
+        body = defined_as(same.document, definition)
+        if summed and length(body) <= SHORT:
+            return body if alone else rf"\left[{body}\right]"
+        if length(body) <= SHORT:
+            return _bracketed(body, alone)
+    words = name.split("_")
+    if words[0] == "T" and len(words) > 1 and summed:
+        return r"\Sigma_{\mathrm{" + r"\ ".join(words[1:]) + "}}"
+    base, *rest = (part if len(part) < 2 or part.isdigit() else rf"\mathrm{{{part}}}" for part in words)
+    return base + (f"_{{{','.join(rest)}}}" if rest else "")
+
+
+def _bracketed(text: str, alone: bool) -> str:
+    """A sum in parentheses, unless it stands alone."""
+    outside, before = text, ""
     while outside != before:
         before, outside = outside, re.sub(r"\{[^{}]*\}|\([^()]*\)|\[[^][]*\]|\|[^|]*\|", "", outside)
-    return rf"\left({given}\right)" if not alone and re.search(r".[+-]", outside) else given
+    return rf"\left({text}\right)" if not alone and re.search(r".[+-]", outside) else text
+
+
+def defined_as(document: Document, definition: Mapping[str, Any]) -> str:
+    """The right-hand side of a definition in LaTeX."""
+    op, of = definition["op"], definition["of"]
+    if op == "max":
+        return r"\max\left(" + ", ".join(latex(document, argument) for argument in of) + r"\right)"
+    if op == "recursion":
+        return rf"\left\{{{latex(document, of[0])},\ k=0;\quad {latex(document, of[1])},\ k\to k+1\right\}}"
+    body = latex(document, str(of))
+    if op in SUMS:  # what is added up goes as far as the brackets
+        body = _bracketed(body, False)
+    return OPERATORS.get(op, r"\mathrm{" + op + r"}\left[{}\right]").format(body)
+
+
+def length(text: str) -> int:
+    """Characters of a formula, commands counted as one, without braces and spaces."""
+    bare = re.sub(r"\\(?:left|right|mathrm)", "", text)
+    return len(re.sub(r"\\[A-Za-z]+", "x", bare).translate(str.maketrans("", "", "{}_^ ")))
 
 
 def sides(gap: str, relation: str) -> tuple[str, str, str]:
@@ -135,35 +206,34 @@ def text(document: Document) -> str:
 
 
 def definitions_latex(document: Document) -> list[tuple[str, str]]:
-    """Defined symbols and their definitions in LaTeX."""
-    wrap = {
-        "equals": "{}",
-        "root": r"\sqrt{{{}}}",
-        "log": r"\ln\left({}\right)",
-        "power_of_two": "2^{{{}}}",
-        "absolute": r"\left|{}\right|",
-        "mean": r"E_{{k-1}}\left[{}\right]",
-        "coordinates": r"\sum_i {}",
-        "steps": r"E\sum_{{k\le K}} {}",
-        "laters": r"E\sum_n {}",
-        "pairs": r"E\sum_n\sum_{{j\le n}} {}",
-        "lags": r"\sum_{{j\le n}} {}",
-        "futures": r"\sum_{{n\ge j}} {}",
-        "between": r"\sum_{{j\le l<n}} {}",
-        "across": r"\sum_{{j\le l<n}} {}",
-    }
+    """Defined symbols and their definitions in LaTeX, except those whose printed name says it already."""
     found = []
     for name, entry in document["symbols"].items():
-        definition = entry["definition"]
-        if not definition:
-            continue
-        op, of = definition["op"], definition["of"]
-        if op == "max":
-            body = r"\max\left(" + ", ".join(latex(document, argument) for argument in of) + r"\right)"
-        else:
-            body = wrap.get(op, r"\mathrm{" + op + r"}\left[{}\right]").format(latex(document, str(of)))
-        found.append((latex(document, name), body))
+        if entry["definition"]:
+            left, right = latex(document, name), defined_as(document, entry["definition"])
+            if not _alike(_bare(left), _bare(right)):
+                found.append((left, right))
     return found
+
+
+def _bare(text: str) -> str:
+    """A formula without what only sets it: spaces, sizes of brackets, braces."""
+    plain = (
+        re.sub(r"\\(?:left|right|mathrm|mathbb|big|Big|,|;| )", "", text).replace("[", "(").replace("]", ")")
+    )
+    return re.sub(r"[{}\s()|]", "", re.sub(r"E_\{[a-z]-1\}", "E", plain))
+
+
+def _alike(left: str, right: str) -> bool:
+    """Whether two bare formulas say the same; the order of sums and products does not matter."""
+    ordered = any(sign in left + right for sign in ("-", "/", "frac", "_", "^"))
+    return left == right or (not ordered and sorted(left) == sorted(right)) or _terms(left) == _terms(right)
+
+
+def _terms(bare: str) -> list[str]:
+    """The terms of a sum inside one function, in a fixed order."""
+    head, _, rest = bare.partition("ln") if "ln" in bare else bare.partition("sqrt")
+    return [head, *sorted(rest.split("+"))]
 
 
 WIDTH = 80  # characters of a formula, commands counted as one, that fit on a line
@@ -188,8 +258,7 @@ def broken(document: Document, expression: str, start: str = "") -> list[str]:
         minus = term.could_extract_minus_sign()
         sign = "- " if minus else "+ " if number else ""
         piece = sign + latex(document, sp.sstr(-term if minus else term))
-        length = len(re.sub(r"\\[A-Za-z]+", "x", current + piece).translate(str.maketrans("", "", "{}_^ ")))
-        if current not in ("", start) and length > WIDTH:
+        if current not in ("", start) and length(current + piece) > WIDTH:
             lines.append(current)
             current = r"\qquad " + piece
         else:

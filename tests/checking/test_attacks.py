@@ -423,3 +423,64 @@ def test_roots_and_logarithms_may_start_at_zero() -> None:
     ]
     report = recheck_document({"format": 1, "kind": "enclosure", "slug": "t", "claims": claims})
     assert report.valid, report.reason
+
+
+MANY = {f"x{i}": {} for i in range(24)}
+SUM = " + ".join(MANY)
+HEAVY: dict[str, tuple[Case, str]] = {
+    "powers of powers": (
+        document({"x": {}}, [{**ZERO, "gap": "((x**50)**50)**50 - ((x**50)**50)**50"}]),
+        "degree",
+    ),
+    "a power of a power, shifted, so that common factors are sought": (
+        document({"x": {}, "y": {}}, [{**ZERO, "gap": "((x**9 + y)**60)**60 - 1"}]),
+        "degree",
+    ),
+    "a power of a long sum": (document(MANY, [{**ZERO, "gap": f"({SUM})**64"}]), "number of terms"),
+    "numbers of many digits": (document({}, [{**ZERO, "gap": "(((9**64)**64)**64)**64"}]), "bits"),
+    "a product of many sums": (
+        document(MANY, [{**ZERO, "gap": "*".join([f"({SUM})"] * 40)}]),
+        "number of terms",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HEAVY)
+def test_more_work_than_a_certificate_needs_is_invalid_and_does_not_hang(name: str) -> None:
+    case, message = HEAVY[name]
+    report = recheck_document(case)
+    assert not report.valid and message in report.reason
+    assert len(report.reason) < 500
+
+
+def test_all_work_of_a_document_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each step is within the limits, all of them together are not."""
+    step = {"kind": "combine", "gap": "0", "relation": "==", "uses": [[["zero"], "(x + y + z)**20"]]}
+    steps = [ZERO, *({"name": f"a{i}", **step} for i in range(50))]
+    case = document({"x": {}, "y": {}, "z": {}}, steps)
+    assert recheck_document(case).valid
+    monkeypatch.setattr("bstheory.checking.rational.MAX_WORK", 5_000)
+    report = recheck_document(case)
+    assert not report.valid and "step 'a" in report.reason and "work in products of terms" in report.reason
+
+
+def test_definitions_that_branch_are_followed_once() -> None:
+    """Each of 60 levels uses both symbols of the level below: 2^60 paths, 120 symbols."""
+    symbols: Case = {"a0": {}, "b0": {}}
+    for i in range(1, 61):
+        symbols[f"a{i}"] = defined("equals", f"a{i - 1} + b{i - 1}")
+        symbols[f"b{i}"] = defined("equals", f"a{i - 1} - b{i - 1}")
+    symbols |= {"v": STEP, "w": STEP, "mean": defined("expected", "a60*v", "step")}
+    steps = [
+        ZERO,
+        {
+            "name": "moved",
+            "kind": "apply",
+            "op": "expected",
+            "fact": "zero",
+            "terms": {"mean": "b60 - b60"},
+            "gap": "0",
+            "relation": "==",
+        },
+    ]
+    assert recheck_document(document(symbols, steps, {"v": chain("a60", after="w")})).valid

@@ -47,3 +47,50 @@ def test_a_derivation_compiles_and_no_line_is_too_wide(slug: str, tmp_path: Path
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:]
     assert "Overfull" not in done.stdout
+
+
+DEFINED = {
+    "symbols": {
+        "g": {"latex": "g", "definition": None},
+        "P": {"latex": r"\sqrt{\varepsilon+v_k}", "definition": {"op": "root", "of": "v + eps"}},
+        "v": {"latex": "v_k", "definition": None},
+        "eps": {"latex": r"\varepsilon", "definition": None},
+        "c": {"latex": "c_k", "definition": None},
+        "norm_mean": {"latex": "norm_mean", "definition": {"op": "coordinates", "of": "g**2/P**2"}},
+        "T_norm": {"latex": "T_norm", "definition": {"op": "steps", "of": "c*norm_mean"}},
+        "T_long_sum": {
+            "latex": "T_long_sum",
+            "definition": {
+                "op": "steps",
+                "of": "c*norm_mean + c**2*norm_mean*g + v*eps*g + v**2*g*c*norm_mean",
+            },
+        },
+        "T_gain": {"latex": "T_{gain}", "definition": {"op": "steps", "of": "c*norm_mean"}},
+        "log_low": {"latex": "log_low", "definition": {"op": "log", "of": "eps + v"}},
+        "mean_g": {"latex": "E_{k-1}g", "definition": {"op": "mean", "of": "g"}},
+        "R": {"latex": "R", "definition": {"op": "equals", "of": "c + g"}},
+    }
+}
+
+
+def test_a_symbol_without_a_printed_name_stands_for_its_definition() -> None:
+    assert render.latex(DEFINED, "norm_mean") == r"\sum_i \frac{g^{2}}{\sqrt{\varepsilon+v_k}^{2}}"
+    assert render.latex(DEFINED, "2*norm_mean").startswith(r"2 \left[\sum_i ")
+    assert render.latex(DEFINED, "2*log_low") == r"2 \ln\left(\varepsilon + v_k\right)"
+    assert r"\sum_i" in render.latex(DEFINED, "T_norm") and "norm" not in render.latex(DEFINED, "T_norm")
+    assert render.latex(DEFINED, "T_long_sum") == r"\Sigma_{\mathrm{long\ sum}}"
+    assert render.latex(DEFINED, "T_gain") == r"T_{\mathrm{gain}}"
+    assert render.latex(DEFINED, "R") == "R"
+
+
+def test_a_definition_that_the_printed_name_says_already_is_dropped() -> None:
+    shown = dict(render.definitions_latex(DEFINED))
+    assert set(shown) == {r"\Sigma_{\mathrm{long\ sum}}", r"T_{\mathrm{gain}}", "R"}
+
+
+def test_no_raw_name_of_a_sum_is_left_on_a_page() -> None:
+    part = library.get("adam_token_half_life_variance_aware").document()
+    names = {n for n, e in part["symbols"].items() if (e["definition"] or {}).get("op") in render.SUMS}
+    raw = {rf"\mathrm{{{name.replace('_', ' ').split()[-1]}}}" for name in names if name.startswith("T_")}
+    pages = " ".join(render.claim_latex(part, step) for step in part["steps"])
+    assert raw and r"\mathrm{T}" not in pages and "T_{F}" not in pages and r"\mathrm{norm}_" not in pages

@@ -45,19 +45,38 @@ def test_above_every_outcome(seed: int) -> None:
     delta, b = rng.uniform(0.01, 0.5, size=6), rng.integers(1, 20, size=6)
     constants = {"delta": delta, "L_1": h.sum(), "noise": sigma, "Delta": (h * x**2).sum() / 2}
     bound = BOUND.evaluate(constants=constants, schedule=b)
-    assert outcomes(h, sigma, x, delta, b) <= bound.value
+    assert outcomes(h, sigma, x, delta, b) <= bound.parts["unbiased"] <= bound.value
 
 
-def test_noise_factor_two_is_needed() -> None:
-    """Noise just above the gradient: half of the steps go the wrong way; factor 0 is refuted."""
-    h, sigma, x = np.ones(2), np.full(2, 1.5), np.ones(2)
-    delta, b = np.full(4, 0.01), np.ones(4, dtype=int)
-    seen = outcomes(h, sigma, x, delta, b)
-    without_noise = BOUND.evaluate(
-        constants={"delta": delta, "L_1": 2.0, "noise": 0.0, "Delta": 0.0}, schedule=b
-    )
-    # Sign descent gains nothing here, E sign(g) = 0, so F does not fall and Delta may be counted as zero.
-    assert seen > without_noise.value
+def signed(law: list[tuple[float, float]]) -> tuple[float, float, float]:
+    """|G| - E G sign(g) at G = 1 for a law of g, E g, and sqrt(E (g - G)^2)."""
+    lost = 1 - sum(p * np.sign(g) for p, g in law)
+    return lost, sum(p * g for p, g in law), float(np.sqrt(sum(p * (g - 1) ** 2 for p, g in law)))
+
+
+def test_noise_factor_two_is_needed_where_g_is_biased() -> None:
+    """g just below 0, always: E G sign(g) = -|G|, which is |G| - 2 sigma; any smaller factor fails."""
+    lost, mean, sigma = signed([(1.0, -1e-9)])
+    assert mean < 1 and lost == 2.0 and lost / sigma == pytest.approx(2, rel=1e-8)
+
+
+def test_unbiased_gradients_need_factor_one_and_no_more() -> None:
+    """g just below 0 or at 2 G: E G sign(g) = 0 = |G| - sigma. No law in a search needs more than 1."""
+    lost, mean, sigma = signed([(0.5, -1e-9), (0.5, 2 + 1e-9)])
+    assert mean == pytest.approx(1, abs=1e-15) and lost / sigma == pytest.approx(1, rel=1e-8)
+    rng, worst = np.random.default_rng(0), 0.0
+    for _ in range(4000):
+        p, low = rng.uniform(0.02, 0.98), rng.uniform(-3, 1)
+        lost, mean, sigma = signed([(p, low), (1 - p, (1 - p * low) / (1 - p))])
+        assert mean == pytest.approx(1, abs=1e-9)
+        worst = max(worst, lost / sigma)
+    assert 0.95 < worst <= 1 + 1e-9
+
+
+def test_half_the_noise_without_bias() -> None:
+    b, delta = np.array([1, 4, 9]), np.array([0.1, 0.2, 0.3])
+    found = BOUND.evaluate(constants={"delta": delta, "L_1": 3.0, "noise": 1.5, "Delta": 2.0}, schedule=b)
+    assert found.value - found.parts["unbiased"] == pytest.approx(found.parts["noise"] / 2, rel=1e-12)
 
 
 @pytest.mark.parametrize(
