@@ -40,7 +40,7 @@ MARGIN = 0.03  # nats per byte
 _SMALL = {"batch_size": "1", "beta2_half_life": str(HALF_LIFE)}
 ARMS: dict[str, tuple[float, dict[str, Any]]] = {
     # name -> (centre of the grid of rates, options of the command)
-    "lora": (0.004, {**_SMALL, "method": "lora", "lora_rank": RANK}),
+    "lora": (0.004, {**_SMALL, "method": "lora", "lora_rank": RANK, "precision": "float32"}),
     "adafactor_1": (0.004, {**_SMALL, "optimizer": "adafactor"}),
     "sgd_1": (0.06, {**_SMALL, "optimizer": "sgd"}),
     "adam_1": (0.0005, {**_SMALL, "optimizer": "adamw", "precision": "float32"}),

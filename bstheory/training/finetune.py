@@ -10,6 +10,10 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +25,11 @@ from torch import Tensor, nn
 from bstheory.errors import input_error
 from bstheory.models.configs import GPTConfig, Init, Norm, config_from_json
 from bstheory.models.gpt import GPT
+from bstheory.problems.corpus import load_corpus
 from bstheory.training.checkpoints import load_weights, read_state
 from bstheory.training.memory import FLOAT32, state_of_shapes
 from bstheory.training.optimizers import OptimizerConfig
+from bstheory.training.shards import TokenRows
 
 METHODS = ("full", "lora")
 
@@ -37,12 +43,15 @@ class Pretrained:
         description: its sizes (and, for our own, all of it).
         encode: text to token ids, end of document included.
         source: where it came from.
+        save: writes the model and its tokenizer in the Hugging Face format into a folder (LoRA: the adapters
+            only); None for our own models, whose checkpoints :func:`load_pretrained` reads.
     """
 
     model: nn.Module
     description: GPTConfig
     encode: Any
     source: str
+    save: Callable[[Path], None] | None = None
 
 
 class CausalLM(nn.Module):
@@ -69,12 +78,15 @@ def _need(package: str, extra: str, what: str) -> None:
 
 
 def load_pretrained(source: Path | str) -> Pretrained:
-    """One of our checkpoint folders (``step-…`` or a run with checkpoints), else a Hugging Face path or name.
+    """One of our checkpoint folders (``step-…`` or a run with checkpoints), the run of a fine-tuned Hugging
+    Face model, else a Hugging Face path or name.
 
     Raises:
         InputError: neither, a damaged checkpoint, or the extra ``[hf]`` is missing.
     """
     path = Path(source)
+    if (path / "model").is_dir():  # a fine-tuned Hugging Face model
+        path = source = path / "model"
     ours = [path, *sorted(path.glob("checkpoints/step-*"))[-1:]]
     for folder in ours:
         if (folder / "state.json").exists():
@@ -96,11 +108,26 @@ def load_pretrained(source: Path | str) -> Pretrained:
         end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
         return np.array([*tokenizer(text, add_special_tokens=False)["input_ids"], *end], dtype=np.int64)
 
+    model = CausalLM(inner)
+
+    def save(folder: Path) -> None:
+        # Complete or absent: a folder that is there can be loaded.
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+        try:
+            model.inner.save_pretrained(temporary)
+            tokenizer.save_pretrained(temporary)
+            if folder.exists():
+                shutil.rmtree(folder)
+            os.rename(temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
     return Pretrained(
-        model=CausalLM(inner),
+        model=model,
         description=describe(inner.config, str(source)),
         encode=encode,
         source=str(source),
+        save=save,
     )
 
 
@@ -143,8 +170,15 @@ def describe(config: Any, name: str) -> GPTConfig:
     )
 
 
-def add_lora(pretrained: Pretrained, *, rank: int = 16, alpha: float = 16.0) -> Pretrained:
+def add_lora(
+    pretrained: Pretrained, *, rank: int = 16, alpha: float = 16.0, base: str = "float32"
+) -> Pretrained:
     """Freeze the model and add low-rank adapters (float32) to its linear maps, through peft.
+
+    Args:
+        pretrained: the model, changed in place.
+        rank, alpha: of the adapters, whose scale is alpha / rank.
+        base: dtype of the frozen weights, ``float32`` or ``bfloat16``.
 
     Raises:
         InputError: peft is missing, or the rank is not positive.
@@ -154,6 +188,7 @@ def add_lora(pretrained: Pretrained, *, rank: int = 16, alpha: float = 16.0) -> 
         raise input_error(got=f"rank={rank}", rule="a rank is at least 1", do="pass one")
     import peft
 
+    pretrained.model.to({"float32": torch.float32, "bfloat16": torch.bfloat16}[base])
     inner = pretrained.model.inner if isinstance(pretrained.model, CausalLM) else pretrained.model
     names = sorted(
         {
@@ -164,12 +199,38 @@ def add_lora(pretrained: Pretrained, *, rank: int = 16, alpha: float = 16.0) -> 
     )
     config = peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules=names, lora_dropout=0.0)
     if isinstance(pretrained.model, CausalLM):
-        model: nn.Module = CausalLM(peft.get_peft_model(inner, config))
+        pretrained.model.inner = peft.get_peft_model(inner, config)  # in place: save looks there
+        model: nn.Module = pretrained.model
     else:
         model = peft.inject_adapter_in_model(config, inner)
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_("lora_" in name)
+        adapter = "lora_" in name
+        parameter.requires_grad_(adapter)
+        if adapter:
+            parameter.data = parameter.data.float()
     return dataclasses.replace(pretrained, model=model)
+
+
+def open_documents(
+    pretrained: Pretrained, path: Path | str, *, seq_len: int | None, seed: int, eval_rows: int
+) -> tuple[TokenRows, TokenRows, dict[str, Any]]:
+    """Training and validation rows of a text file, every token a target, and what to record of it.
+
+    Raises:
+        InputError: unreadable or too short text.
+    """
+    corpus = load_corpus(path)
+    shape = pretrained.description
+    length = seq_len or min(shape.context, 1024)
+    arrays = [
+        encode_documents(pretrained, [d for d in part.tobytes().decode().split("\0") if d])
+        for part in (corpus.train, corpus.validation)
+    ]
+    rows, held_out = (
+        TokenRows(arrays=[a], seq_len=length, vocab_size=shape.vocab_size, seed=s)
+        for a, s in zip(arrays, (seed, 0), strict=True)
+    )
+    return rows, held_out, {"corpus": corpus.describe()}
 
 
 def encode_documents(pretrained: Pretrained, documents: list[str]) -> np.ndarray:

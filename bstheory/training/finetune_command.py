@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Literal
 
@@ -53,7 +54,8 @@ def finetune(
 
     Args:
         model: checkpoint folder of bstheory train, or a Hugging Face path or name (extra [hf]).
-        text: UTF-8 text, documents separated by <|endoftext|>; about one in twenty is held out.
+        text: UTF-8 text, documents separated by <|endoftext|>, or a .jsonl file with prompt and completion
+            in each line, of which the completions are learned; about one in twenty is held out.
         out: folder of the run.
         method: all weights, or LoRA adapters (extra [hf]) on a frozen model.
         optimizer: for method full; LoRA uses adamw.
@@ -63,9 +65,9 @@ def finetune(
         warmup: fraction of the tokens.
         beta2: per step, where no half-life is given.
         beta2_half_life: tokens; replaces beta2.
-        precision: of the weights (LoRA adapters stay float32 in a float32 model).
+        precision: of the weights; with LoRA of the frozen ones, the adapters are float32.
         in_backward: update weights inside the backward pass.
-        seq_len: tokens per sequence; default the model's context, at most 1024.
+        seq_len: tokens per sequence; default the model's context, at most 1024, or the longest example.
         lora_rank: of the adapters.
         lora_alpha: their scale is lora_alpha / lora_rank.
         micro_batch_size: sequences per forward pass.
@@ -78,31 +80,28 @@ def finetune(
     """
     import dataclasses
 
-    from bstheory.problems.corpus import load_corpus
+    import torch
+
     from bstheory.training.config import TrainConfig, batch_size_schedule, warmup_cosine
-    from bstheory.training.finetune import add_lora, encode_documents, load_pretrained, method_memory
-    from bstheory.training.parallel import world
-    from bstheory.training.shards import TokenRows
+    from bstheory.training.examples import is_examples, open_examples
+    from bstheory.training.finetune import add_lora, load_pretrained, method_memory, open_documents
+    from bstheory.training.parallel import Interrupted, world
     from bstheory.training.sinks import open_sinks, require_sinks
     from bstheory.training.trainer import Trainer
 
     require_sinks(log_to)
-    corpus = load_corpus(text)
     pretrained = load_pretrained(model)
     memory = method_memory(pretrained.model, rank=lora_rank)
     lora = method == "lora"
     if lora:
-        pretrained = add_lora(pretrained, rank=lora_rank, alpha=lora_alpha)
+        base = "bfloat16" if precision == "bfloat16" else "float32"
+        pretrained = add_lora(pretrained, rank=lora_rank, alpha=lora_alpha, base=base)
+    elif precision == "bfloat16":
+        pretrained.model.to(torch.bfloat16)
     shape = pretrained.description
-    length = seq_len or min(shape.context, 1024)
-    arrays = [
-        encode_documents(pretrained, [d for d in part.tobytes().decode().split("\0") if d])
-        for part in (corpus.train, corpus.validation)
-    ]
-    rows, held_out = (
-        TokenRows(arrays=[a], seq_len=length, vocab_size=shape.vocab_size, seed=s)
-        for a, s in zip(arrays, (seed, 0), strict=True)
-    )
+    opened = open_examples if is_examples(text) else open_documents
+    rows, held_out, provenance = opened(pretrained, text, seq_len=seq_len, seed=seed, eval_rows=eval_rows)
+    length = rows.seq_len
     budget = count(tokens) // length * length
     if budget < length:
         raise input_error(got=f"tokens={tokens}", rule=f"a sequence has {length} tokens", do="pass more")
@@ -124,7 +123,7 @@ def finetune(
         seed=seed,
         micro_batch_size=micro_batch_size,
         last_batch="partial",
-        precision="float32" if lora else precision,
+        precision=precision,
         eval_every_tokens=max(1, budget // 4),
         eval_rows=eval_rows,
         log_every_steps=10,
@@ -137,7 +136,7 @@ def finetune(
             here=here,
             folder=out,
             resume=resume,
-            provenance={"corpus": corpus.describe(), "pretrained": Path(pretrained.source).name},
+            provenance={**provenance, "pretrained": Path(pretrained.source).name},
             model=pretrained.model,
         )
         before = trainer.validation_loss()
@@ -151,7 +150,17 @@ def finetune(
                 tokens=trainer.scheduler.position.tokens,
             ) as observe,
         ):
-            run = trainer.run(progress=progress, observe=observe)
+            try:
+                run = trainer.run(progress=progress, observe=observe)
+            except Interrupted:
+                print(
+                    f"\nbstheory: interrupted; the last step is saved in {out}\n"
+                    "resume with the same command and --resume",
+                    file=sys.stderr,
+                )
+                return 130
+        if pretrained.save is not None and here.main:
+            pretrained.save(Path(out) / "model")
     if json is not None:
         table = [dataclasses.asdict(m) | {"total": m.total} for m in memory]
         emit({"name": run.name, "validation_loss_before": before, "memory": table, **run.summary}, json)
@@ -162,5 +171,9 @@ def finetune(
             for m in memory
         ]
         print_table("memory in MiB, activations left out", header, cells)
+        if share := provenance["corpus"].get("completion_share_of_tokens"):
+            print(f"{100 * share:.1f} % of the tokens are completions, which alone are learned")
         print(f"validation loss {before:.4f} -> {run.summary['final_validation_loss']:.4f}; run in {out}")
+        if pretrained.save is not None:
+            print(f"{'adapters' if lora else 'model'} in the Hugging Face format in {Path(out) / 'model'}")
     return 0

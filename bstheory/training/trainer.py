@@ -69,8 +69,8 @@ class Trainer:
         resume: continue from the newest complete checkpoint in ``folder``.
         branch_from: start from the weights and averages of another run's checkpoint, under this
             configuration (for branching at another batch size).
-        model: train this one (``model(tokens, targets)`` is the mean loss) instead of building the
-            configuration's, whose sizes then only describe it.
+        model: train this one (``model(tokens, targets)`` is the mean loss) in the dtypes that it has instead
+            of building the configuration's, whose sizes then only describe it.
         provenance: more facts for ``Run.config`` (the data's name and fingerprint).
 
     Raises:
@@ -155,9 +155,9 @@ class Trainer:
 
     def _build_model(self) -> nn.Module:
         config = self.config
-        model = self.given_model
-        if model is None:
-            model = GPT(config.model, generator=torch.Generator().manual_seed(config.seed))
+        if self.given_model is not None:
+            return self.given_model.to(self.here.device)
+        model = GPT(config.model, generator=torch.Generator().manual_seed(config.seed))
         dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
         return model.to(device=self.here.device, dtype=dtype)
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,9 +14,11 @@ from bstheory.errors import InputError
 from bstheory.models.configs import model_config
 from bstheory.models.gpt import GPT
 from bstheory.run import Run
-from bstheory.training.finetune import add_lora, load_pretrained, method_memory
+from bstheory.training.examples import open_examples, read_examples
+from bstheory.training.finetune import Pretrained, add_lora, load_pretrained, method_memory
 from bstheory.training.finetune_command import finetune
 from bstheory.training.parallel import World
+from bstheory.training.prepare import tokenizer
 
 from .conftest import build, small_config
 
@@ -136,3 +139,136 @@ def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"bstheory\[hf\]"):
         load_pretrained(tmp_path)
+
+
+def examples_file(path: Path, count: int = 400) -> Path:
+    """Prompts of random letters, completions that repeat the last letter of the prompt three times."""
+    rng = np.random.default_rng(0)
+    lines = []
+    for _ in range(count):
+        prompt = "".join(chr(97 + int(c)) for c in rng.integers(0, 26, int(rng.integers(3, 12)))) + "="
+        lines.append(json.dumps({"prompt": prompt, "completion": prompt[-2] * 3}))
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def plain_model() -> Pretrained:
+    model = GPT(model_config("tiny_study"), generator=torch.Generator().manual_seed(0))
+    return Pretrained(
+        model=model,
+        description=model_config("tiny_study"),
+        encode=tokenizer("bytes").encode,
+        source="plain",
+    )
+
+
+def test_the_loss_counts_completions_only(tmp_path: Path) -> None:
+    """By hand: the sum of -log p over the completion's tokens, end of document included, and nothing else."""
+    pretrained = plain_model()
+    rows, held_out, facts = open_examples(
+        pretrained, examples_file(tmp_path / "e.jsonl"), seq_len=None, seed=0, eval_rows=1000
+    )
+    assert rows.seq_len == 12 + 1 - 1 + 4  # eleven letters and =, three letters and the end
+    assert facts["corpus"]["examples"] == [rows.count, held_out.count]
+    reference = plain_model().model
+    total, count = 0.0, 0
+    with torch.no_grad():
+        for row in held_out.read(np.arange(held_out.count)):
+            text = bytes(int(t if t >= 0 else ~t) for t in row).decode()
+            end = text.index("=") + 1
+            given, learned = text[:end], text[end : end + 4]
+            assert learned == given[-2] * 3 + "\0"
+            ids = torch.tensor([[*(given + learned).encode()]])
+            log_p = reference(ids).log_softmax(-1)[0]
+            total += -sum(float(log_p[k - 1, ids[0, k]]) for k in range(end, end + 4))
+            count += 4
+    pretrained.model.eval()
+    batch = torch.from_numpy(held_out.read(np.arange(held_out.count)))
+    with torch.no_grad():
+        found = float(pretrained.model(batch[:, :-1], batch[:, 1:]))
+    assert found == pytest.approx(total / count, rel=1e-5)
+    # The whole row as text has another loss: the mask is not idle.
+    whole = torch.where(batch < 0, ~batch, batch)
+    with torch.no_grad():
+        assert abs(float(reference(whole[:, :-1], whole[:, 1:])) - found) > 0.01
+
+
+def test_the_gradient_of_a_batch_does_not_depend_on_its_micro_batches(tmp_path: Path) -> None:
+    path = examples_file(tmp_path / "e.jsonl")
+    lines = path.read_text().splitlines()
+    lines[::2] = [json.dumps({**json.loads(line), "completion": "z"}) for line in lines[::2]]
+    path.write_text("\n".join(lines))  # completions of two lengths
+    gradients = []
+    for cuts in ([8], [1] * 8, [3, 5]):
+        pretrained = plain_model()
+        rows, *_ = open_examples(pretrained, path, seq_len=16, seed=0, eval_rows=8)
+        batch = torch.from_numpy(rows.batch(range(8)))
+        for part in batch.split(cuts):
+            (pretrained.model(part[:, :-1], part[:, 1:]) * len(part) / 8).backward()
+        gradients.append([p.grad.clone() for p in pretrained.model.parameters()])
+    for other in gradients[1:]:
+        for a, b in zip(gradients[0], other, strict=True):
+            assert torch.allclose(a, b, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_prompts_and_completions_are_learned_and_the_model_can_be_loaded_again(
+    method: str, hugging_face: Path, tmp_path: Path
+) -> None:
+    path, out = examples_file(tmp_path / "e.jsonl"), tmp_path / "out.json"
+    options: dict[str, Any] = {"tokens": "10k", "batch_size": "4", "device": "cpu", "in_backward": False}
+    options |= {"method": method, "learning_rate": 0.03, "out": str(tmp_path / "run"), "json": str(out)}
+    assert finetune(str(hugging_face), str(path), **options) == 0
+    document = json.loads(out.read_text())
+    # Adapters inside the blocks move little of a model whose embedding is random and frozen.
+    margin = 0.5 if method == "full" else 0.05
+    assert document["final_validation_loss"] < document["validation_loss_before"] - margin
+    again = load_pretrained(tmp_path / "run")
+    if method == "full":
+        *_, held_out, _ = open_examples(again, path, seq_len=None, seed=0, eval_rows=64)
+        batch = torch.from_numpy(held_out.read(held_out.spread(64)))
+        with torch.no_grad():
+            loss = float(again.model.eval()(batch[:, :-1], batch[:, 1:]))
+        assert loss == pytest.approx(document["final_validation_loss"], rel=0.02)
+    else:
+        assert any("lora_" in name for name, _ in again.model.named_parameters())
+
+
+def test_lora_on_a_bfloat16_base_keeps_float32_adapters(shards: Path, here: World, tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    build(small_config(), shards, here, folder=tmp_path / "parent").run()
+    model = add_lora(load_pretrained(tmp_path / "parent"), rank=2, base="bfloat16").model
+    dtypes = {("lora_" in n, p.dtype) for n, p in model.named_parameters()}
+    assert dtypes == {(True, torch.float32), (False, torch.bfloat16)}
+    x = torch.zeros(1, 8, dtype=torch.int64)
+    model(x, x).backward()
+    assert all(p.grad is not None for n, p in model.named_parameters() if "lora_" in n)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("not json", "line 3 of .*a JSON object"),
+        ('{"prompt": "a"}', "line 3 of"),
+        ('{"prompt": "", "completion": "b"}', "neither empty"),
+        ('{"prompt": "a", "completion": 5}', "line 3 of"),
+    ],
+)
+def test_bad_examples_are_named_by_their_line(line: str, message: str, tmp_path: Path) -> None:
+    path = examples_file(tmp_path / "e.jsonl")
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:2], line, *lines[2:]]))
+    with pytest.raises(InputError, match=message):
+        read_examples(path)
+
+
+def test_examples_that_do_not_fit_are_refused_rather_than_cut(tmp_path: Path) -> None:
+    path = examples_file(tmp_path / "e.jsonl")
+    with pytest.raises(InputError, match="nothing is cut off silently"):
+        open_examples(plain_model(), path, seq_len=8, seed=0, eval_rows=8)
+    few = examples_file(tmp_path / "few.jsonl", count=2)
+    with pytest.raises(InputError, match="none was left on one side"):
+        read_examples(few)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_examples(tmp_path / "absent.jsonl")
