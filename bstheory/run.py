@@ -124,7 +124,7 @@ class Run:
         """The same table as a pandas frame (needs pandas installed)."""
         import pandas as pd
 
-        return pd.DataFrame(self.to_polars().to_dict())
+        return pd.DataFrame({column.name: column.to_numpy() for column in self.to_polars()})
 
     def save(self, folder: Path | str) -> Path:
         """Write ``run.json`` and ``metrics.parquet`` into ``folder``, each atomically, the table first."""

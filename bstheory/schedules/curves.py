@@ -23,6 +23,7 @@ class Numeric:
     """float64 arithmetic; ``t`` may be a scalar or an array of any shape."""
 
     pi = math.pi
+    ln2 = math.log(2.0)
     exp2 = staticmethod(np.exp2)
     expm1 = staticmethod(np.expm1)
     log1p = staticmethod(np.log1p)
@@ -65,6 +66,7 @@ class Symbolic:
 
         self.sp = sympy
         self.pi, self.cos, self.sqrt = sympy.pi, sympy.cos, sympy.sqrt
+        self.ln2 = sympy.log(2)
         self.minimum, self.maximum = sympy.Min, sympy.Max
 
     def number(self, value: float) -> Any:
@@ -194,8 +196,7 @@ def lr_factor(batch: Any, reference: Any, rule: str, parameter: float | None, m:
         hump = lambda b: 2 / (m.sqrt(q / b) + m.sqrt(b / q))  # noqa: E731
         return hump(batch) / hump(reference)
     # "half_life": the weight sqrt(1 - 2^(-B/h)) that the token half-life theorem puts on a step
-    log2 = math.log(2.0) if m is Numeric else m.sp.log(2)
-    weight = lambda b: m.sqrt(-m.expm1(-log2 * b / q))  # noqa: E731
+    weight = lambda b: m.sqrt(-m.expm1(-m.ln2 * b / q))  # noqa: E731
     return weight(batch) / weight(reference)
 
 

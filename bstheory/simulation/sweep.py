@@ -135,6 +135,18 @@ class Sweep:
     duplicates: int
     table: Path
 
+    def to_polars(self) -> Any:
+        """The parquet table: one row a configuration, ``section.key`` columns and statistics over seeds."""
+        import polars as pl
+
+        return pl.read_parquet(self.table)
+
+    def to_pandas(self) -> Any:
+        """The same table as a pandas frame (needs pandas installed)."""
+        import pandas as pd
+
+        return pd.DataFrame({column.name: column.to_list() for column in self.to_polars()})
+
 
 def encode_row(row: Mapping[str, Any]) -> str:
     """One line of ``rows.jsonl``: the row and its checksum."""

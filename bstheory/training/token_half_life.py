@@ -64,8 +64,11 @@ class TokenHalfLife:
         optimizer: the optimizer; its groups' ``betas`` are used where no half-life is given.
         beta1_half_life, beta2_half_life: tokens; ``None`` keeps the group's beta fixed per step.
         beta2_floor, beta2_cap: explicit bounds on beta2; :attr:`last` shows the value that was used.
-        existing_state: what to do when the optimizer has already taken steps: ``"refuse"``, or
-            ``"constant_betas"`` when its betas never changed, so that the history is known.
+        existing_state: what to do when the optimizer has already taken steps: ``"refuse"``;
+            ``"constant_betas"`` when its betas never changed, so that the history is known; or ``"saved"``
+            when :meth:`load_state_dict` follows, which the next step verifies.
+        from_closure: :meth:`apply` is entered by the closure that ``optimizer.step(closure)`` runs, after the
+            backward pass, and left after the step, as in Lightning's loop.
 
     Raises:
         InputError: another optimizer, ``amsgrad`` or ``differentiable``, betas held in tensors, a bad
@@ -97,8 +100,10 @@ class TokenHalfLife:
         beta2_floor: float | None = None,
         beta2_cap: float | None = None,
         existing_state: str = "refuse",
+        from_closure: bool = False,
     ) -> None:
         self.optimizer = optimizer
+        self.from_closure = from_closure
         self.half_lives = {"beta1": beta1_half_life, "beta2": beta2_half_life}
         self.limits = {"floor": beta2_floor, "cap": beta2_cap}
         self.tokens = 0
@@ -338,10 +343,15 @@ class TokenHalfLife:
             self.optimizer.state[group["params"][member]]["step"].fill_(FAR)
 
     def _adopt(self, existing_state: str) -> None:
-        if existing_state not in ("refuse", "constant_betas"):
+        if existing_state not in ("refuse", "constant_betas", "saved"):
             raise input_error(
-                got=f"existing_state={existing_state!r}", rule="refuse or constant_betas", do="pick one"
+                got=f"existing_state={existing_state!r}",
+                rule="refuse, constant_betas or saved",
+                do="pick one",
             )
+        if existing_state == "saved":
+            self._verify_state = True
+            return
         state = self.optimizer.state
         if not any(state.get(p) for g in self.optimizer.param_groups for p in g["params"]):
             return
@@ -370,19 +380,28 @@ class TokenHalfLife:
     def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         if self._inside:
             return
-        if all(float(group["lr"]) == 0.0 for group in optimizer.param_groups):
+        if self._empty_step():
             # torch.distributed.checkpoint makes room for a state it is about to load by a step of size zero.
             self._verify_state = True
-        else:
-            raise input_error(
-                got="optimizer.step() outside TokenHalfLife",
-                rule="the step must be told how many tokens it consumes",
-                do="call token_half_life.step(tokens=...), or step inside token_half_life.apply(tokens=...)",
-            )
+        elif not self.from_closure:
+            raise self._outside()
+
+    def _outside(self) -> Exception:
+        return input_error(
+            got="optimizer.step() outside TokenHalfLife",
+            rule="the step must be told how many tokens it consumes",
+            do="call token_half_life.step(tokens=...), or step inside token_half_life.apply(tokens=...)",
+        )
 
     def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        if self.from_closure and not self._inside and not self._empty_step():
+            raise self._outside()
         found_inf = getattr(optimizer, "found_inf", None)  # set by a gradient scaler around fused steps
         self._stepped = found_inf is None or not bool(found_inf)
+
+    def _empty_step(self) -> bool:
+        """A step of size zero, which makes room for a state that is about to be loaded."""
+        return all(float(group["lr"]) == 0.0 for group in self.optimizer.param_groups)
 
     def _after_load(self, optimizer: Any) -> None:
         self._verify_state = True
