@@ -144,6 +144,13 @@ def _short(value: Any) -> str:
     return f"[{array.min():.6g} .. {array.max():.6g}]"
 
 
+def _plain(value: Any) -> str:
+    """A setting as a reader writes it: no quotes, no Python names, no float64 digits."""
+    if value is None:
+        return "not set"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
 def _bounded_gradient(case: Case) -> Outcome:
     outcome, reason = _published(case, "R")
     if outcome == FAILS and case.noise_law == "gaussian":
@@ -183,7 +190,7 @@ def _step_size(case: Case) -> Outcome:
     if outcome == HOLDS and case.algorithm is None:
         return UNKNOWN, "a problem alone has no learning rate"
     rate = (case.algorithm or {}).get("learning_rate")
-    return outcome, f"{reason}; learning rate {rate}, checked where the bound is evaluated"
+    return outcome, f"{reason}; learning rate {_plain(rate)}, checked where the bound is evaluated"
 
 
 def _requires(**needed: Any) -> Callable[[Case], Outcome]:
@@ -196,26 +203,26 @@ def _requires(**needed: Any) -> Callable[[Case], Outcome]:
         for key, rule in needed.items():
             value = case.algorithm.get(key)
             if not (rule(value) if callable(rule) else value == rule):
-                wrong.append(f"{key} = {value!r}")
+                wrong.append(f"{key} = {_plain(value)}")
         if wrong:
             return FAILS, f"the run's algorithm has {', '.join(wrong)}"
-        return HOLDS, ", ".join(f"{key} = {case.algorithm.get(key)!r}" for key in needed)
+        return HOLDS, ", ".join(f"{key} = {_plain(case.algorithm.get(key))}" for key in needed)
 
     return check
 
 
 def _measured(bound: Bound, run: Run, case: Case) -> AuditItem:
     """The run recorded the quantity that the theorem bounds, with the theorem's weights."""
-    outcome, reason = HOLDS, f"series {bound.quantity!r}"
+    outcome, reason = HOLDS, f"series {bound.quantity}"
     if bound.quantity not in run.series:
-        outcome, reason = FAILS, f"the run has no series {bound.quantity!r}; it has {', '.join(run.series)}"
+        outcome, reason = FAILS, f"the run has no series {bound.quantity}; it has {', '.join(run.series)}"
     elif bound.quantity.startswith("weighted_"):
         # The Adam forms weight step k by sqrt(1 - beta_k), all other theorems by the learning rate.
         adam = bound.slug.startswith("adam_token_half_life")
         needed = "sqrt_one_minus_beta2" if adam else "learning_rate"
         found = (case.algorithm or {}).get("weight")
         if found != needed:
-            outcome, reason = FAILS, f"the series weights steps by {found!r}, the theorem by {needed!r}"
+            outcome, reason = FAILS, f"the series weights steps by {_plain(found)}, the theorem by {needed}"
         else:
             reason += f" with weights {found}"
     return AuditItem(assumption="measured quantity", outcome=outcome, reason=reason)

@@ -190,13 +190,24 @@ def plot_run(run: Run, quantities: Sequence[str] = ()) -> Figure:
         for panel, name in zip(axes, names):
             values = np.asarray(run.series[name], dtype=np.float64)
             shown = np.where(np.isfinite(values), values, np.nan)
-            for path in shown[:32]:
-                panel.plot(run.tokens, path, color=GREY, linewidth=0.5, alpha=0.5)
+            at = np.isfinite(shown).any(axis=0)
+            # A series measured now and then is drawn as points, joined: NaN between them would leave gaps.
+            sparse = not at.all()
+            tokens, shown = (run.tokens[at], shown[:, at]) if sparse and at.any() else (run.tokens, shown)
+            marker = "o" if sparse or len(tokens) == 1 else ""
+            many = len(run.seeds) > 1
+            for path in shown[:32] if many else ():
+                panel.plot(tokens, path, color=GREY, linewidth=0.5, alpha=0.5)
             panel.plot(
-                run.tokens, shown.mean(axis=0), color=BLUE, label=f"mean of {counted(len(run.seeds), 'seed')}"
+                tokens,
+                shown.mean(axis=0),
+                color=BLUE,
+                marker=marker,
+                markersize=4,
+                label=f"mean of {counted(len(run.seeds), 'seed')}" if many else f"seed {run.seeds[0]}",
             )
             panel.set_ylabel(name.replace("_", " "))
-            if np.nanmin(shown) > 0 and np.nanmax(shown) > 20 * np.nanmin(shown):
+            if at.any() and np.nanmin(shown) > 0 and np.nanmax(shown) > 20 * np.nanmin(shown):
                 panel.set_yscale("log")
         axes[0].legend()
         axes[-1].set_xlabel("tokens")
@@ -215,12 +226,15 @@ def plot_overview(runs: Sequence[Run], quantity: str) -> Figure:
         positive = True
         for index, run in enumerate(runs):
             values = np.asarray(run.series[quantity], dtype=np.float64).mean(axis=0)
-            values = np.where(np.isfinite(values), values, np.nan)
-            positive = positive and bool(np.nanmin(values) > 0)
+            at = np.isfinite(values)
+            tokens, values = run.tokens[at], values[at]
+            positive = positive and len(values) > 0 and bool(values.min() > 0)
             style = {"color": colors[index % 4], "linestyle": lines[(index // 4 + index) % 4]}
             if len(runs) > 8:
                 style = {"color": BLUE, "alpha": 0.2 + 0.8 * index / (len(runs) - 1)}
-            panel.plot(run.tokens, values, label=run.name if len(runs) <= 8 else None, **style)
+            if len(values) < 2 or not at.all():
+                style |= {"marker": "o", "markersize": 4}
+            panel.plot(tokens, values, label=run.name if len(runs) <= 8 else None, **style)
         if positive:
             panel.set_yscale("log")
         panel.set_xlabel("tokens")

@@ -101,13 +101,16 @@ def _run(number: int, run: Run, out: Path) -> dict[str, Any]:
         "seeds": len(run.seeds),
         "steps": int(run.steps[-1]),
         "tokens": int(run.tokens[-1]),
+        "unfinished": int(run.config.get("tokens", 0)) if run.summary.get("finished") is False else 0,
         "hash": run.hash,
         "commit": run.commit,
         "file": file,
         "figure": Markup(save_figure(plot_run(run), out / "figures", file)),
         "verdicts": theorem_verdicts(run),
         "summary": [
-            (key, _text(value)) for key, value in run.summary.items() if value not in ([], {}, None, "")
+            (key.replace("_", " "), _text(_short(value)))
+            for key, value in run.summary.items()
+            if value not in ([], {}, None, "")
         ],
         "config": list(_flat(run.config)),
     }
@@ -121,7 +124,9 @@ def _overview(runs: Sequence[Run], out: Path) -> dict[str, Any] | None:
     quantity = next((name for name in ("validation_loss", "loss") if name in shared), shared[0])
     rows = []
     for run in runs:
-        final = np.asarray(run.series[quantity], dtype=np.float64)[:, -1]
+        values = np.asarray(run.series[quantity], dtype=np.float64)
+        measured = np.flatnonzero(np.isfinite(values).any(axis=0))
+        final = values[:, measured[-1] if len(measured) else -1]
         count = len(final)
         error = None
         if count > 1 and np.isfinite(final).all():
@@ -146,6 +151,15 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> Any:
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", _text(value)
+
+
+def _short(value: Any) -> Any:
+    """Floats to six digits, wherever they stand; the run's own file keeps all of them."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, Mapping):
+        return {key: _short(entry) for key, entry in value.items()}
+    return [_short(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
 def _text(value: Any) -> str:

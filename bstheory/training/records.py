@@ -114,7 +114,8 @@ def run_of_records(
         summary={
             **summary,
             "validation": validation,
-            "final_validation_loss": validation[-1]["loss"] if validation else None,
+            # Of a run that stopped early the last validation is not the final one.
+            "final_validation_loss": validation[-1]["loss"] if validation and summary["finished"] else None,
             **_noise_scales(series),
         },
     )

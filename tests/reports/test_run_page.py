@@ -12,6 +12,7 @@ from bstheory import problems, simulation
 from bstheory.comparison import compare
 from bstheory.errors import InputError
 from bstheory.reports import plot
+from bstheory.reports.plots import plot_overview, plot_run
 from bstheory.reports.run_page import find_runs, theorem_verdicts, write_run_page
 from bstheory.run import Run
 from bstheory.theory.library import get
@@ -42,7 +43,8 @@ def test_a_page_about_two_runs(runs, tmp_path) -> None:
     page = write_run_page(find_runs([runs[-1]]), tmp_path / "out").read_text()
     assert "<h1>2 runs</h1>" in page and "Side by side" in page
     assert "small &amp; quick" in page and "small & quick" not in page
-    assert page.count("<strong>consistent</strong></td><td>adam_token_half_life</td>") == 2
+    cell = '<strong>consistent</strong></td><td class="w">adam_token_half_life</td>'
+    assert page.count(cell) == 2
     assert not re.findall(r'(?:src|href)="(?:https?:)?//', page)
     assert len(list((tmp_path / "out" / "figures").glob("*.png"))) == 3
 
@@ -85,3 +87,34 @@ def test_a_plot_shows_bound_measurement_and_trivial_bound(runs) -> None:
     assert {"bound", "measured mean", "trivial bound"} <= labels
     assert panel.get_xscale() == panel.get_yscale() == "log"
     assert panel.get_xlabel() == "tokens" and "grad" in panel.get_ylabel()
+
+
+def test_a_run_that_stopped_early_says_so_and_shows_its_only_validation(tmp_path) -> None:
+    loss = np.linspace(5.0, 4.0, 6)[None]
+    validation = np.full((1, 6), np.nan)
+    validation[0, 3] = 4.4
+    early = Run(
+        name="early",
+        config={"tokens": 1000},
+        seeds=(0,),
+        steps=np.arange(6),
+        tokens=np.arange(6) * 100,
+        series={"loss": loss, "validation_loss": validation},
+        summary={"finished": False, "tokens_per_second": 12345.678901234567},
+    )
+    early.save(tmp_path / "run")
+    page = write_run_page([tmp_path / "run"], tmp_path / "out").read_text()
+    assert "stopped after 500 of 1,000 tokens" in page and "1 seed," in page
+    assert "12345.7" in page and "12345.678901234567" not in page
+    (upper, lower) = plot_run(early).axes
+    (line,) = lower.get_lines()
+    assert line.get_marker() == "o" and line.get_xdata().tolist() == [300]
+    assert upper.get_lines()[0].get_marker() == ""
+    overview = plot_overview([early, early], "validation_loss").axes[0]
+    assert overview.get_lines()[0].get_marker() == "o"
+
+
+def test_audit_cells_are_words_not_python(runs) -> None:
+    seen = compare(get("adam_token_half_life"), runs[0])
+    for item in seen.audit:
+        assert "'" not in item.reason and "None" not in item.reason, item.reason
