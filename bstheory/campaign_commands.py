@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any, Literal
-
-from tyro.conf import Positional
+from typing import Any
 
 from bstheory.errors import input_error
+from bstheory.terminal import (
+    File,
+    JsonFile,
+    Model,
+    OptionalDevice,
+    OptionalInt,
+    OptionalInts,
+    OptionalPlace,
+    RunFolders,
+    emit,
+)
 from bstheory.training.command_line import (
     Precision,
-    emit,
     need,
     open_text,
     print_table,
@@ -23,26 +31,26 @@ ONE_PASS = 64  # sequences in one forward pass, unless --speed-batch-sizes says 
 
 
 def predict(
-    model: Positional[str],
+    model: Model,
     *,
-    out: str,
+    out: File,
     batch_sizes: tuple[int, ...] = (1, 4, 16, 64),
-    reference_batch_size: int | None = None,
+    reference_batch_size: OptionalInt = None,
     reference_beta2: float = 0.95,
-    data: str | None = None,
-    seq_len: int | None = None,
+    data: OptionalPlace = None,
+    seq_len: OptionalInt = None,
     precision: Precision = "float32",
     learning_rate: float = 0.001,
     probe_steps: int = 100,
     probe_batch_size: int = 16,
     probe_micro_batch_size: int = 4,
-    memory_micro_batch: int | None = None,
+    memory_micro_batch: OptionalInt = None,
     speed_steps: int = 8,
-    speed_batch_sizes: tuple[int, ...] | None = None,
+    speed_batch_sizes: OptionalInts = None,
     compile: bool = False,
     simulate: bool = True,
-    device: Literal["cpu", "cuda"] | None = None,
-    json: str | None = None,
+    device: OptionalDevice = None,
+    json: JsonFile = None,
 ) -> int:
     """Write down what a batch-size campaign will show, before it is run: prediction.json with its own hash.
 
@@ -50,6 +58,8 @@ def predict(
     short measured probes (the gradient noise scale, which estimates the critical batch size; the time of a
     step, which gives tokens per second at each batch size) and the simulator (how the best learning rate
     moves).
+
+    Example: bstheory predict tiny --batch-sizes 1 4 16 --out runs/prediction.json
 
     Args:
         model: a configuration.
@@ -74,6 +84,8 @@ def predict(
     """
     from bstheory.files import read_json
     from bstheory.models.configs import model_config
+
+    shape = model_config(model)
     from bstheory.simulation.campaign import simulate_campaign
     from bstheory.training.parallel import world
     from bstheory.training.predict import basis, campaign_predictions
@@ -97,13 +109,12 @@ def predict(
     if speed_steps:
         need("--speed-steps", speed_steps, 3)
     require_writable(Path(out))
-    shape = model_config(model)
     length = seq_len or shape.context
     reference = reference_batch_size or max(batch_sizes)
     probe, provenance = None, {}
     if probe_steps:
         rows, held_out, provenance = open_text(data, shape, seq_len=length, seed=0)
-        with world(device) as here, progress_line(quiet=json == "-") as progress:
+        with world(device) as here, progress_line(silent=json == "-") as progress:
             probe = run_probe(
                 shape,
                 data=rows,
@@ -119,7 +130,7 @@ def predict(
     timed = speed_batch_sizes or tuple(size for size in batch_sizes if size <= ONE_PASS)
     speed = None
     if speed_steps and len(set(timed)) >= 2:
-        with world(device) as here, progress_line(quiet=json == "-") as progress:
+        with world(device) as here, progress_line(silent=json == "-") as progress:
             speed = run_speed_probe(
                 shape,
                 batch_sizes=timed,
@@ -132,7 +143,7 @@ def predict(
             )
     simulated = []
     if simulate and probe is not None and probe.noise_scale:
-        with progress_line(quiet=json == "-") as progress:
+        with progress_line(silent=json == "-") as progress:
             simulated = simulate_campaign(
                 batch_sizes=batch_sizes,
                 reference_batch_size=reference,
@@ -173,8 +184,10 @@ def predict(
     return 0
 
 
-def validate(run: Positional[tuple[str, ...]], *, against: str, json: str | None = None) -> int:
+def validate(run: RunFolders, *, against: File, json: JsonFile = None) -> int:
     """Judge saved runs against predictions that were written before them: one verdict per prediction.
+
+    Example: bstheory validate runs/tiny-seed0 runs/tiny-seed1 --against runs/prediction.json
 
     Args:
         run: folders of runs (each with run.json); runs of one name with different seeds are one arm.

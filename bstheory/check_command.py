@@ -8,14 +8,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
-
-from tyro.conf import arg
+from typing import Any
 
 from bstheory.check_job import Link, Result, Settings, check_slugs, run_check, settings_json
-from bstheory.commands import JsonFile, Slugs
 from bstheory.errors import input_error
 from bstheory.files import atomic_write, read_json, write_json
+from bstheory.terminal import JsonFile, OptionalFile, OptionalFolder, Slugs
+from bstheory.terminal import quiet as asked_for_quiet
 
 
 def command(
@@ -24,10 +23,9 @@ def command(
     all: bool = False,
     quick: bool = False,
     json: JsonFile = None,
-    report: Annotated[Path | None, arg(metavar="DIR")] = None,
-    resume: Annotated[Path | None, arg(metavar="DIR")] = None,
-    text: Annotated[Path | None, arg(metavar="FILE")] = None,
-    quiet: bool = False,
+    report: OptionalFolder = None,
+    resume: OptionalFolder = None,
+    text: OptionalFile = None,
 ) -> int:
     """Check the chain from a theorem to measurements and print every verdict.
 
@@ -47,7 +45,6 @@ def command(
         report: folder for an HTML page with the derivation, plots and verdicts.
         resume: run directory of an interrupted check to finish; it keeps its settings.
         text: UTF-8 text file for the language model instead of the installed documentation.
-        quiet: no progress.
     """
     if all and (slug or quick):
         raise input_error(
@@ -61,7 +58,7 @@ def command(
     if json not in (None, "-"):
         _probe(Path(json).parent)
     try:
-        with _watching(quiet) as watch:
+        with _watching(asked_for_quiet()) as watch:
             result = run_check(settings, folder, watch)
     except KeyboardInterrupt:
         rest = "" if report is None else f" --report {report}"

@@ -1,7 +1,8 @@
 """The command line. The sub-command is decided first and only its module is imported: ``--help`` stays fast.
 
 Exit codes: 0 everything as declared, 1 a verdict is not as declared, 2 a mistake in what was given (one line
-on stderr), 130 interrupted.
+on stderr), 70 a bug in bstheory (the traceback with --verbose), 130 interrupted, 141 the reader of a pipe has
+gone.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -72,6 +74,13 @@ EXAMPLES = """\
   bstheory derive adam_token_half_life          every step of the proof
   bstheory COMMAND --help                       options of one command"""
 
+COMMON = """\
+every command also takes:
+  -q, --quiet     no progress
+  -v, --verbose   the traceback of an error
+  --json [FILE]   the result as JSON, to stdout without FILE
+  NO_COLOR=1 in the environment: no colours"""
+
 
 def usage() -> str:
     """The text of ``bstheory --help``."""
@@ -85,7 +94,9 @@ def usage() -> str:
         "  -h, --help                                show this text\n"
         "  --version                                 show the version\n"
         "  --tyro-print-completion {bash,zsh,tcsh}   print a shell completion script\n\n"
-        "exit codes: 0 as declared, 1 a verdict is not as declared, 2 a mistake in the input, 130 interrupted"
+        f"{COMMON}\n\n"
+        "exit codes: 0 as declared, 1 a verdict is not as declared, 2 a mistake in the input, 70 a bug in "
+        "bstheory,\n            130 interrupted"
     )
 
 
@@ -97,10 +108,12 @@ def load(name: str) -> Callable[..., Any]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of ``bstheory``; always leaves through ``SystemExit``."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    words, silent, verbose = _common(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = _dispatch(words)
+        code = _dispatch(words, silent)
     except InputError as error:
+        if verbose:
+            traceback.print_exc()
         print(f"bstheory: {error}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
@@ -110,10 +123,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # The reader (head, less) has gone; Python would complain once more when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
+    except Exception as error:
+        if verbose:
+            traceback.print_exc()
+        print(
+            f"bstheory: {type(error).__name__}: {error}\nbstheory: this is a bug"
+            + ("" if verbose else "; the same command with --verbose shows where"),
+            file=sys.stderr,
+        )
+        code = 70
     sys.exit(code)
 
 
-def _dispatch(words: list[str]) -> int:
+def _common(words: Sequence[str]) -> tuple[list[str], bool, bool]:
+    """The words without -q and -v, which every command takes, and whether each was among them."""
+    silent, verbose = ("-q", "--quiet"), ("-v", "--verbose")
+    rest = [word for word in words if word not in (*silent, *verbose)]
+    return rest, any(word in silent for word in words), any(word in verbose for word in words)
+
+
+def _dispatch(words: list[str], silent: bool) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         print(usage())
         return 0 if words else 2
@@ -140,7 +169,15 @@ def _dispatch(words: list[str]) -> int:
     rest = _with_json_target(rest)
     import tyro
 
-    code = tyro.cli(function, prog=f"bstheory {name}", args=rest, config=(tyro.conf.FlagCreatePairsOff,))
+    from bstheory import terminal
+
+    terminal.set_quiet(silent)
+    try:
+        code = tyro.cli(function, prog=f"bstheory {name}", args=rest, config=(tyro.conf.FlagCreatePairsOff,))
+    except SystemExit as leaving:
+        if leaving.code == 0 and {"-h", "--help"} & set(rest):
+            print(COMMON)
+        raise
     return int(code or 0)
 
 

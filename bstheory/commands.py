@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import json as json_module
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-Slug = Annotated[str, Positional, arg(metavar="SLUG")]
-Slugs = Annotated[tuple[str, ...], Positional, arg(metavar="[SLUG ...]")]
-JsonFile = Annotated[str | None, arg(metavar="FILE")]
-
-
-def emit(document: Any, target: str) -> None:
-    """Write JSON to ``target``: a path, or ``-`` for stdout."""
-    text = json_module.dumps(document, indent=2, allow_nan=False, ensure_ascii=False)
-    if target == "-":
-        sys.stdout.write(text + "\n")
-        return
-    from bstheory.files import write_json
-
-    write_json(target, document)
+from bstheory.terminal import JsonFile, OptionalSchedule, OptionalTokens, Slug, Slugs, emit
 
 
 def cite(slug: Slugs = (), *, json: JsonFile = None) -> int:
     """Print BibTeX of the papers that theorems rest on.
+
+    Examples: bstheory cite adam_norm_test; bstheory cite --json references.json
 
     Args:
         slug: theorems; all known papers when none is given.
@@ -86,6 +74,8 @@ def recheck(file: Annotated[Path, Positional, arg(metavar="FILE")], *, json: Jso
     """Check a certificate file again, without the code that derived it; exit code 1 if a step does not
     follow.
 
+    Example: bstheory recheck docs/certificates/adam_token_half_life.json
+
     Args:
         file: written by bstheory derive SLUG --json FILE, or found in a run directory under certificates/.
         json: write the report to this file, or - for stdout instead of the text.
@@ -115,8 +105,8 @@ def evaluate(
     slug: Slug,
     *,
     set: Annotated[tuple[str, ...], UseAppendAction, arg(metavar="NAME=NUMBER")] = (),
-    schedule: Annotated[str | None, arg(metavar="SPEC")] = None,
-    tokens: Annotated[int | None, arg(metavar="COUNT")] = None,
+    schedule: OptionalSchedule = None,
+    tokens: OptionalTokens = None,
     enclose: bool = False,
     json: JsonFile = None,
 ) -> int:
@@ -182,22 +172,26 @@ def evaluate(
         emit(document, json)
     if json != "-":
         sign = {"identity": "=", "asymptotic": "~", "prediction": "~"}.get(bound.kind, "<=")
-        print(f"{bound.title}\n{bound.quantity or 'value'} {sign} {document['value']}")
+        print(
+            f"{bound.title}\n{bound.quantity or 'value'} {sign} {document['value'] if enclose else _digits(document['value'])}"
+        )
         if enclose:
             inside = found.enclosure
             print(f"enclosed rigorously: [{inside.lower!r}, {inside.upper!r}], exactly {inside.digits}")
             print(f"the float64 value is off by at most {inside.relative_error:.1e}, relative")
-        print(f"trivial bound: {document['trivial_value']}")
+        print(f"trivial bound: {_digits(document['trivial_value'])}")
         if np.any(found.vacuous):
             print("the bound is vacuous here: it says no more than the trivial one")
         for name, value in document["parts"].items():
-            print(f"  {name}: {value}")
+            print(f"  {name}: {_digits(value)}")
     return 0
 
 
 def chain(slug: Slug, *, json: JsonFile = None) -> int:
     """The places where one theorem lives, and what its derivation and its experiment say; exit code 1 if one
     is missing.
+
+    Example: bstheory chain adam_token_half_life
 
     Args:
         slug: the theorem.
@@ -266,3 +260,10 @@ def _plain(value: Any) -> Any:
     if np.issubdtype(array.dtype, np.number) and not np.isfinite(array):
         return "undefined" if np.isnan(array) else "infinite" if array > 0 else "minus infinite"
     return array.item()
+
+
+def _digits(value: Any) -> str:
+    """Eight digits for reading; --json has all of them."""
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_digits, value)) + "]"
+    return f"{value:.8g}" if isinstance(value, float) else str(value)

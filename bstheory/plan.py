@@ -13,7 +13,6 @@ import math
 from typing import Any
 
 from bstheory import schedules
-from bstheory.commands import JsonFile, emit
 from bstheory.errors import input_error
 from bstheory.half_life import LN2, bias_correction, half_life_from_beta
 from bstheory.memory import OPTIMIZERS, training_memory
@@ -21,6 +20,15 @@ from bstheory.plan_rules import Target as Target
 from bstheory.plan_rules import Value as Value
 from bstheory.plan_rules import norm_test_max_batch as norm_test_max_batch
 from bstheory.plan_rules import target
+from bstheory.terminal import (
+    JsonFile,
+    OptionalFloat,
+    OptionalInt,
+    OptionalSchedule,
+    OptionalText,
+    OptionalTokens,
+    emit,
+)
 
 DISAGREE = 2.0  # learning-rate rules further apart than this are pointed out
 NEAR_PEAK = 0.95
@@ -362,21 +370,21 @@ def command(
     from_batch_size: int,
     seq_len: int,
     beta2: float,
-    to_batch_size: int | None = None,
-    to_schedule: str | None = None,
-    num_tokens: int | None = None,
-    to_seq_len: int | None = None,
+    to_batch_size: OptionalInt = None,
+    to_schedule: OptionalSchedule = None,
+    num_tokens: OptionalTokens = None,
+    to_seq_len: OptionalInt = None,
     beta1: float = 0.9,
-    learning_rate: float | None = None,
+    learning_rate: OptionalFloat = None,
     weight_decay: float = 0.0,
     eps: float = 1e-8,
-    warmup_steps: int | None = None,
+    warmup_steps: OptionalInt = None,
     eta: float = 0.2,
-    noise_scale: float | None = None,
-    layers: int | None = None,
-    width: int | None = None,
-    vocab_size: int | None = None,
-    throughput: str | None = None,
+    noise_scale: OptionalFloat = None,
+    layers: OptionalInt = None,
+    width: OptionalInt = None,
+    vocab_size: OptionalInt = None,
+    throughput: OptionalText = None,
     json: JsonFile = None,
 ) -> int:
     """Transfer a run's optimizer settings to another batch size, or to a whole schedule, rule by rule.

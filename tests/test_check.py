@@ -92,7 +92,7 @@ def test_a_verdict_that_is_not_as_declared_exits_1(tmp_path, monkeypatch, capsys
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(check_plan, "CONTROL_DIVISOR", 1.0)  # the control is then the true bound
-    assert command((FLAGSHIP,), quick=True, quiet=True) == 1
+    assert command((FLAGSHIP,), quick=True) == 1
     assert "is consistent, declared refuted" in capsys.readouterr().out.replace("\n", " ")
 
 

@@ -115,3 +115,73 @@ def test_json_without_a_file_means_stdout_in_every_command() -> None:
         bare, dash = bstheory(*command, "--json"), bstheory(*command, "--json", "-")
         assert bare.returncode == 0, bare.stderr
         assert bare.stdout == dash.stdout and json.loads(bare.stdout)
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_writes_json_and_has_plain_placeholders(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "json" in inspect.signature(cli.load(name)).parameters
+    monkeypatch.setenv("COLUMNS", "100")
+    with pytest.raises(SystemExit) as left:
+        cli.main([name, "--help"])
+    shown = capsys.readouterr().out
+    assert left.value.code == 0 and "--quiet" in shown
+    assert "None" not in shown, "a placeholder or a default shows Python's None"
+
+
+def test_a_misspelt_theorem_or_model_is_answered_without_heavy_imports() -> None:
+    for words in (("derive", "adam_token_halflife"), ("cite", "adam_token_halflife"), ("train", "tinyy")):
+        done = bstheory(*words)
+        assert done.returncode == 2 and "id you mean" in done.stderr and done.stderr.count("\n") == 1
+    probe = (
+        "import sys\nfrom bstheory.cli import main\n"
+        "try: main(['train', 'tinyy'])\nexcept SystemExit: pass\nprint('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "False"
+
+
+def test_quiet_leaves_progress_out_of_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    from bstheory import terminal
+    from bstheory.training.command_line import progress_line
+
+    for words, shown in (
+        (["cite"], True),
+        (["-q", "cite"], False),
+        (["cite", "--quiet"], False),
+        (["cite"], True),
+    ):
+        with pytest.raises(SystemExit):
+            cli.main(words)
+        capsys.readouterr()
+        assert terminal.quiet() is not shown
+        with progress_line(silent=False) as progress:
+            progress(5, 5, "loss 1.0")
+        assert ("loss 1.0" in capsys.readouterr().err) is shown
+
+
+def test_verbose_shows_the_traceback() -> None:
+    plain, loud = bstheory("derive", "nosuch"), bstheory("--verbose", "derive", "nosuch")
+    assert "Traceback" not in plain.stderr and "Traceback" in loud.stderr
+    assert plain.returncode == loud.returncode == 2
+
+
+def test_a_bug_has_its_own_exit_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*, json: str | None = None) -> int:
+        """Fail.
+
+        Args:
+            json: unused.
+        """
+        raise KeyError("planted")
+
+    monkeypatch.setattr(cli, "load", lambda name: broken)
+    for words, shown in ((["cite"], False), (["cite", "-v"], True)):
+        with pytest.raises(SystemExit) as left:
+            cli.main(words)
+        error = capsys.readouterr().err
+        assert left.value.code == 70 and "KeyError: 'planted'" in error
+        assert ("Traceback" in error) is shown

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent / "bstheory"
 
 # What a package may import from bstheory, besides itself and the base modules.
-BASE = {"half_life", "run", "verdict", "references", "errors", "files", "trusted"}
+BASE = {"half_life", "run", "verdict", "references", "errors", "files", "trusted", "terminal"}
 ALLOWED = {
     "schedules": set(),
     "theory": {"schedules"},

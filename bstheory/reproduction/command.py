@@ -8,12 +8,15 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from tyro.conf import arg
 
 from bstheory.errors import input_error
 from bstheory.files import atomic_write, read_json, write_json
 from bstheory.reproduction.claim import Claim, Finding, summary
 from bstheory.run import commit, environment
+from bstheory.terminal import JsonFile, OptionalFile, quiet
 
 PAPERS = ("small-batch", "adaptive-batch", "beyond")
 
@@ -220,17 +223,20 @@ def _gpu_campaign(paper: str, names: list[str]) -> Exception:
 
 def command(
     paper: Literal["small-batch", "adaptive-batch", "beyond"],
-    claim: str = "",
+    claim: Annotated[str, arg(metavar="[CLAIM]", help_behavior_hint="")] = "",
     /,
     *,
     scale: Literal["cpu", "gpu"] = "cpu",
     out: Path = Path("experiments"),
     cache: Path = Path("runs/reproduce"),
-    text: Path | None = None,
+    text: OptionalFile = None,
     workers: int = 2,
-    json: str | None = None,
+    json: JsonFile = None,
 ) -> int:
     """Reproduce a paper claim by claim: stated there, predicted by theory, measured here, verdict.
+
+    Examples: bstheory reproduce small-batch c5; bstheory reproduce adaptive-batch;
+    bstheory reproduce beyond half-life-law
 
     Args:
         paper: which paper, or beyond for what neither settles.
@@ -242,10 +248,6 @@ def command(
         workers: processes.
         json: also write all results to this file, or - for stdout instead of the table.
 
-    Examples:
-        bstheory reproduce small-batch c5
-        bstheory reproduce adaptive-batch
-        bstheory reproduce beyond half-life-law
     """
     if scale == "gpu":
         raise _gpu_campaign(paper, [one.name for one in select(paper, claim)])
@@ -257,7 +259,7 @@ def command(
     from bstheory.reproduction.runner import run_recipes
 
     chosen = select(paper, claim)
-    console = Console(stderr=True)
+    console = Console(stderr=True, quiet=quiet())
     results = []
     for one in chosen:
         recipes = one.recipes()
@@ -292,7 +294,7 @@ def command(
             write_json(json, results)
         table = Table(title=f"{paper}, CPU scale")
         for column in ("claim", "statement", "verdict"):
-            table.add_column(column, overflow="fold")
+            table.add_column(column, overflow="fold", no_wrap=column != "statement")
         for result in results:
             for finding in result["findings"]:
                 table.add_row(result["claim"], finding["statement"], finding["verdict"])

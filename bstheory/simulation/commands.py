@@ -6,21 +6,10 @@ import json as json_module
 import sys
 from typing import Any
 
-from tyro.conf import Positional
-
-Words = Positional[tuple[str, ...]]
+from bstheory.terminal import ConfigFile, Folder, JsonFile, OptionalPlace, Slugs, emit, quiet
 
 
-def _emit(document: Any, target: str) -> None:
-    if target == "-":
-        sys.stdout.write(json_module.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
-        return
-    from bstheory.files import write_json
-
-    write_json(target, document)
-
-
-def _bar(quiet: bool) -> Any:
+def _bar(silent: bool) -> Any:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -31,19 +20,21 @@ def _bar(quiet: bool) -> Any:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
         console=Console(stderr=True),
-        disable=quiet or not sys.stderr.isatty(),
+        disable=silent or quiet() or not sys.stderr.isatty(),
         transient=True,
     )
 
 
 def simulate(
-    config: Positional[str], *, out: str | None = None, threads: int = 2, json: str | None = None
+    config: ConfigFile, *, out: OptionalPlace = None, threads: int = 2, json: JsonFile = None
 ) -> int:
     """Simulate one configuration: many seeds of one optimizer on one problem under one schedule.
 
+    Examples: bstheory simulate one.json; bstheory simulate one.json --out runs/one --json -
+
     Args:
-        config: JSON file with problem, algorithm, schedule, tokens, seeds (see the documentation of
-            bstheory.simulation.configuration), or - for stdin.
+        config: JSON file with problem, algorithm, schedule, tokens, seeds (the first hour of the
+            documentation has one), or - for stdin.
         out: folder for run.json and metrics.parquet.
         threads: worker threads; the numbers do not depend on it.
         json: write summary and statistics to this file, or - for stdout instead of the table.
@@ -54,7 +45,7 @@ def simulate(
     from bstheory.simulation.configuration import simulate_configuration
     from bstheory.simulation.sweep import statistics
 
-    with _bar(quiet=json == "-") as bar:
+    with _bar(silent=json == "-") as bar:
         task = bar.add_task(
             "simulate", total=None, note="loading the kernels; the first time ever they compile"
         )
@@ -68,7 +59,7 @@ def simulate(
     if out is not None:
         run.save(out)
     if json is not None:
-        _emit(
+        emit(
             {
                 "config": dict(run.config),
                 "config_hash": run.hash,
@@ -98,12 +89,14 @@ def simulate(
     return 0
 
 
-def sweep(config: Positional[str], *, out: str, workers: int = 2, json: str | None = None) -> int:
+def sweep(config: ConfigFile, *, out: Folder, workers: int = 2, json: JsonFile = None) -> int:
     """Simulate a grid or list of configurations; an unfinished sweep in the folder is resumed.
 
+    Example: bstheory sweep grid.json --out runs/sweep --workers 2
+
     Args:
-        config: JSON file, or - for stdin: a list of configurations, or {"base": {...}, "grid":
-        {"section.key": [...]}}.
+        config: JSON file, or - for stdin: a list of configurations, or
+            {"base": {...}, "grid": {"section.key": [...]}}.
         out: folder of the sweep: rows.jsonl grows while it runs, table.parquet is written at the end.
         workers: worker processes.
         json: write the rows to this file, or - for stdout instead of the table.
@@ -126,7 +119,7 @@ def sweep(config: Positional[str], *, out: str, workers: int = 2, json: str | No
             rule='a sweep is a list of configurations, or {"base": ..., "grid": ...}',
             do="correct the file",
         )
-    with _bar(quiet=json == "-") as bar:
+    with _bar(silent=json == "-") as bar:
         task = bar.add_task("sweep", total=len(configurations), note="")
         result = run_sweep(
             configurations,
@@ -139,12 +132,12 @@ def sweep(config: Positional[str], *, out: str, workers: int = 2, json: str | No
         for name in ("computed", "reused", "corrupted", "retried", "failed", "duplicates")
     }
     if json is not None:
-        _emit({"rows": result.rows, "table": str(result.table), **counts}, json)
+        emit({"rows": result.rows, "table": str(result.table), **counts}, json)
     if json != "-":
         console = Console()
         table = Table(title=f"{len(result.rows)} configurations")
         for column in ("status", "loss", "s.e.", "tokens", "configuration"):
-            table.add_column(column, overflow="fold")
+            table.add_column(column, overflow="fold", no_wrap=column in ("loss", "s.e.", "tokens"))
         for row in result.rows[:50]:
             loss, error = row.get("loss_mean"), row.get("loss_se")
             table.add_row(
@@ -162,19 +155,21 @@ def sweep(config: Positional[str], *, out: str, workers: int = 2, json: str | No
 
 
 def falsify(
-    slug: Words = (),
+    slug: Slugs = (),
     *,
     planted: bool = False,
     budget: int = 2000,
     alpha: float = 1e-3,
     search: str = "evolution",
     seed: int = 0,
-    json: str | None = None,
+    json: JsonFile = None,
 ) -> int:
     """Search for an instance that violates a bound; a refutation carries a witness that can be simulated
     again.
 
     Exit code 0 when every verdict is as it must be: no true bound refuted, every planted false bound refuted.
+
+    Examples: bstheory falsify adam_token_half_life --budget 500; bstheory falsify --planted
 
     Args:
         slug: theorems to attack; all that have a search space when none is given.
@@ -197,7 +192,7 @@ def falsify(
         claims = list(PLANTED) if planted else list(CLAIMS.values())
     false = {claim.slug for claim in PLANTED}
     outcomes = []
-    with _bar(quiet=json == "-") as bar:
+    with _bar(silent=json == "-") as bar:
         for claim in claims:
             task = bar.add_task(claim.slug, total=budget, note="")
             outcomes.append(
@@ -214,12 +209,12 @@ def falsify(
             )
     good = all((o.verdict is Verdict.REFUTED) == (o.slug in false) for o in outcomes)
     if json is not None:
-        _emit({"outcomes": [o.document() for o in outcomes], "as_declared": good}, json)
+        emit({"outcomes": [o.document() for o in outcomes], "as_declared": good}, json)
     if json != "-":
         console = Console()
         table = Table(title="measured / bound at the worst instance found, on fresh seeds")
         for column in ("claim", "verdict", "ratio", "instances (tested)"):
-            table.add_column(column, overflow="fold")
+            table.add_column(column, no_wrap=True)
         for o in outcomes:
             ratio = f"{o.worst.ratio:.4g} +- {o.worst.ratio_se:.1g}"
             table.add_row(o.slug, o.verdict.word, ratio, f"{o.evaluated} ({o.candidates})")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json as json_module
 import math
 import sys
 from collections.abc import Callable, Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bstheory.errors import input_error
+from bstheory.terminal import quiet
 
 OptimizerName = Literal["adamw", "sgd", "sign_sgd", "signum", "adafactor", "muon"]
 Precision = Literal["float32", "bfloat16_autocast", "bfloat16"]
@@ -58,28 +58,20 @@ def require_writable(path: Path) -> None:
     atomic_write(path.parent / f".{path.name}-probe", b"").unlink()
 
 
-def emit(document: Any, target: str) -> None:
-    if target == "-":
-        sys.stdout.write(json_module.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
-        return
-    from bstheory.files import write_json
-
-    write_json(target, document)
-
-
 @contextlib.contextmanager
-def progress_line(quiet: bool) -> Iterator[Callable[[int, int | None, str], None]]:
+def progress_line(silent: bool) -> Iterator[Callable[[int, int | None, str], None]]:
     """A bar on a terminal, a line now and then elsewhere, nothing when quiet."""
     import time
 
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    if quiet or not sys.stderr.isatty():
+    silent = silent or quiet()
+    if silent or not sys.stderr.isatty():
         told = [time.monotonic()]
 
         def line(done: int, total: int | None, label: str) -> None:
-            if not quiet and (done == total or time.monotonic() - told[0] > 10):
+            if not silent and (done == total or time.monotonic() - told[0] > 10):
                 told[0] = time.monotonic()
                 print(
                     f"{done:,} of {'?' if total is None else f'{total:,}'}  {label}",
@@ -106,7 +98,8 @@ def print_table(title: str, header: list[str], rows: list[list[str]]) -> None:
 
     table = Table(title=title, title_justify="left")
     for name in header:
-        table.add_column(name, justify="left" if name == header[0] else "right", overflow="fold")
+        first = name == header[0]  # a name is not split
+        table.add_column(name, justify="left" if first else "right", overflow="fold", no_wrap=first)
     for row in rows:
         table.add_row(*row)
     Console().print(table)

@@ -7,15 +7,27 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from tyro.conf import Positional
-
 from bstheory.errors import input_error
+from bstheory.terminal import (
+    Count,
+    Folder,
+    JsonFile,
+    Model,
+    OptionalCount,
+    OptionalDevice,
+    OptionalFloat,
+    OptionalInt,
+    OptionalPlace,
+    OptionalText,
+    Schedule,
+    TextFiles,
+    emit,
+)
 from bstheory.training.command_line import (
     OptimizerName,
     Precision,
     SinkName,
     count,
-    emit,
     need,
     open_text,
     optimizer_config,
@@ -26,25 +38,25 @@ from bstheory.training.command_line import (
 
 
 def train(
-    model: Positional[str],
+    model: Model,
     *,
-    tokens: str = "500k",
-    data: str | None = None,
-    batch_size: str = "16",
+    tokens: Count = "500k",
+    data: OptionalPlace = None,
+    batch_size: Schedule = "16",
     learning_rate: float = 0.001,
     warmup: float = 0.05,
     optimizer: OptimizerName = "adamw",
-    beta1: float | None = None,
+    beta1: OptionalFloat = None,
     beta2: float = 0.95,
-    beta2_half_life: str | None = None,
+    beta2_half_life: OptionalCount = None,
     weight_decay: float = 0.0,
-    adafactor_exponent: float | None = None,
+    adafactor_exponent: OptionalFloat = None,
     in_backward: bool = False,
-    seq_len: int | None = None,
-    micro_batch_size: int | None = None,
+    seq_len: OptionalInt = None,
+    micro_batch_size: OptionalInt = None,
     block: int = 1,
     precision: Precision = "float32",
-    grad_clip: float | None = None,
+    grad_clip: OptionalFloat = None,
     statistics: bool = False,
     evals: int = 10,
     eval_rows: int = 256,
@@ -54,18 +66,21 @@ def train(
     parallel: Literal["ddp", "fsdp"] = "ddp",
     compile: bool = False,
     cuda_graphs: bool = False,
-    device: Literal["cpu", "cuda"] | None = None,
-    out: str | None = None,
+    device: OptionalDevice = None,
+    out: OptionalPlace = None,
     resume: bool = False,
-    stop_after_seconds: float | None = None,
+    stop_after_seconds: OptionalFloat = None,
     log_to: tuple[SinkName, ...] = (),
-    json: str | None = None,
+    json: JsonFile = None,
 ) -> int:
     """Train a language model under a batch-size schedule and a token half-life; under torchrun on many
     devices.
 
     The learning rate rises linearly over the warm-up and falls to zero on a cosine. Ctrl-C finishes the step,
     saves, and --resume goes on with the same numbers.
+
+    Examples: bstheory train tiny --tokens 500k --batch-size "0:4 100k:16" --beta2-half-life 100k;
+    torchrun --nproc-per-node 2 -m bstheory train tiny --tokens 500k --batch-size 16
 
     Args:
         model: a configuration, such as tiny, tiny_llama, gpt2_124m; an unknown name lists them all.
@@ -103,12 +118,12 @@ def train(
         log_to: also write the series to tensorboard, trackio or wandb (extras of these names).
         json: write the summary to this file, or - for stdout.
     """
+    # What can be wrong without PyTorch is checked before it is imported, which takes seconds.
     from bstheory.models.configs import model_config
-    from bstheory.training.config import TrainConfig, batch_size_schedule, warmup_cosine
-    from bstheory.training.parallel import Interrupted, world
-    from bstheory.training.sinks import open_sinks, require_sinks
-    from bstheory.training.trainer import Trainer
+    from bstheory.schedules import parse
 
+    shape = model_config(model)
+    parse(batch_size)
     if not 0 <= warmup < 1:
         raise input_error(got=f"warmup={warmup}", rule="it is a fraction in [0, 1)", do="pass 0.05 for 5 %")
     for name, given in (
@@ -130,11 +145,15 @@ def train(
             rule="fsdp divides the weights over the processes that torchrun starts, and there is one",
             do="start it with torchrun --nproc-per-node N -m bstheory train ..., or leave --parallel out",
         )
-    shape = model_config(model)
     length = seq_len or shape.context
     budget = count(tokens) // length * length
     if budget < length:
         raise input_error(got=f"tokens={tokens}", rule=f"a sequence has {length} tokens", do="pass more")
+    from bstheory.training.config import TrainConfig, batch_size_schedule, warmup_cosine
+    from bstheory.training.parallel import Interrupted, world
+    from bstheory.training.sinks import open_sinks, require_sinks
+    from bstheory.training.trainer import Trainer
+
     config = TrainConfig(
         name=f"{model}-{optimizer}",
         model=shape,
@@ -187,7 +206,7 @@ def train(
             provenance=provenance,
         )
         with (
-            progress_line(quiet=json == "-" or not here.main) as progress,
+            progress_line(silent=json == "-" or not here.main) as progress,
             open_sinks(
                 log_to if here.main else (),
                 folder=folder,
@@ -223,23 +242,25 @@ def train(
 
 
 def data(
-    text: Positional[tuple[str, ...]] = (),
+    text: TextFiles = (),
     *,
-    out: str,
+    out: Folder,
     tokenizer: Literal["bytes", "gpt2"] = "gpt2",
     validation: tuple[str, ...] = (),
-    dataset: str | None = None,
-    subset: str | None = None,
-    max_tokens: str | None = None,
-    shard_tokens: str = "100M",
+    dataset: OptionalText = None,
+    subset: OptionalText = None,
+    max_tokens: OptionalCount = None,
+    shard_tokens: Count = "100M",
     raw: bool = False,
-    json: str | None = None,
+    json: JsonFile = None,
 ) -> int:
     """Prepare token shards from text files (plain, .gz, .xz), a Hugging Face data set, or the installed
     documentation.
 
     Writes OUT/train/*.bin and OUT/val/*.bin (llm.c format, or raw uint16) with a data.json that describes
     them.
+
+    Examples: bstheory data --tokenizer bytes --out .data/docs; bstheory data a.txt b.txt.gz --out .data/mine
 
     Args:
         text: UTF-8 files, documents separated by <|endoftext|>; none means the installed documentation.
@@ -258,7 +279,7 @@ def data(
 
     encoder = find_tokenizer(tokenizer)
     limit = None if max_tokens is None else count(max_tokens)
-    with progress_line(quiet=json == "-") as progress:
+    with progress_line(silent=json == "-") as progress:
         options: dict[str, Any] = {"shard_tokens": count(shard_tokens), "raw": raw, "progress": progress}
         if dataset is not None:
             if limit is None or text or validation:
@@ -289,7 +310,7 @@ def data(
 
 
 def throughput(
-    model: Positional[str],
+    model: Model,
     *,
     batch_sizes: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64),
     optimizer: OptimizerName = "adamw",
@@ -297,13 +318,15 @@ def throughput(
     in_backward: bool = False,
     compile: bool = False,
     cuda_graphs: bool = False,
-    seq_len: int | None = None,
+    seq_len: OptionalInt = None,
     steps: int = 20,
-    device: Literal["cpu", "cuda"] | None = None,
-    out: str | None = None,
-    json: str | None = None,
+    device: OptionalDevice = None,
+    out: OptionalPlace = None,
+    json: JsonFile = None,
 ) -> int:
     """Measure tokens per second against batch size, and name the smallest batch at 95 % of the peak.
+
+    Example: bstheory throughput tiny --batch-sizes 1 4 16 64
 
     Args:
         model: a configuration.
@@ -320,6 +343,8 @@ def throughput(
         json: write the measurements to this file, or - for stdout.
     """
     from bstheory.models.configs import model_config
+
+    shape = model_config(model)
     from bstheory.training.parallel import device_name, world
     from bstheory.training.probes import throughput_arm
     from bstheory.training.throughput import (
@@ -329,9 +354,9 @@ def throughput(
         throughput_run,
     )
 
-    with world(device) as here, progress_line(quiet=json == "-") as progress:
+    with world(device) as here, progress_line(silent=json == "-") as progress:
         measured = measure_throughput(
-            model_config(model),
+            shape,
             batch_sizes=batch_sizes,
             here=here,
             optimizer=optimizer_config(

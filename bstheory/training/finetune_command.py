@@ -6,15 +6,24 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from tyro.conf import Positional
-
 from bstheory.errors import input_error
+from bstheory.terminal import (
+    Count,
+    Folder,
+    JsonFile,
+    Model,
+    OptionalCount,
+    OptionalDevice,
+    OptionalInt,
+    Schedule,
+    TextFile,
+    emit,
+)
 from bstheory.training.command_line import (
     OptimizerName,
     Precision,
     SinkName,
     count,
-    emit,
     optimizer_config,
     print_table,
     progress_line,
@@ -22,35 +31,37 @@ from bstheory.training.command_line import (
 
 
 def finetune(
-    model: Positional[str],
-    text: Positional[str],
+    model: Model,
+    text: TextFile,
     *,
-    out: str,
+    out: Folder,
     method: Literal["full", "lora"] = "full",
     optimizer: OptimizerName = "adafactor",
-    tokens: str = "200k",
-    batch_size: str = "1",
+    tokens: Count = "200k",
+    batch_size: Schedule = "1",
     learning_rate: float = 1e-3,
     warmup: float = 0.0,
     beta2: float = 0.95,
-    beta2_half_life: str | None = None,
+    beta2_half_life: OptionalCount = None,
     precision: Precision = "bfloat16",
     in_backward: bool = True,
-    seq_len: int | None = None,
+    seq_len: OptionalInt = None,
     lora_rank: int = 16,
     lora_alpha: float = 16.0,
-    micro_batch_size: int | None = None,
+    micro_batch_size: OptionalInt = None,
     eval_rows: int = 64,
     seed: int = 0,
-    device: Literal["cpu", "cuda"] | None = None,
+    device: OptionalDevice = None,
     resume: bool = False,
     log_to: tuple[SinkName, ...] = (),
-    json: str | None = None,
+    json: JsonFile = None,
 ) -> int:
     """Fine-tune a checkpoint or a Hugging Face causal language model on a text, in little memory.
 
     The default is the small-batch recipe: batch size 1, Adafactor, bfloat16 weights with stochastic rounding,
     updates inside the backward pass. The memory of the alternatives is printed beside it.
+
+    Example: bstheory finetune runs/tiny-seed0 text.txt --out runs/finetuned
 
     Args:
         model: checkpoint folder of bstheory train, or a Hugging Face path or name (extra [hf]).
@@ -141,7 +152,7 @@ def finetune(
         )
         before = trainer.validation_loss()
         with (
-            progress_line(quiet=json == "-") as progress,
+            progress_line(silent=json == "-") as progress,
             open_sinks(
                 log_to,
                 folder=Path(out),
