@@ -172,9 +172,8 @@ def evaluate(
         emit(document, json)
     if json != "-":
         sign = {"identity": "=", "asymptotic": "~", "prediction": "~"}.get(bound.kind, "<=")
-        print(
-            f"{bound.title}\n{bound.quantity or 'value'} {sign} {document['value'] if enclose else _digits(document['value'])}"
-        )
+        value = document["value"]
+        print(f"{bound.title}\n{bound.quantity or 'value'} {sign} {value if enclose else _digits(value)}")
         if enclose:
             inside = found.enclosure
             print(f"enclosed rigorously: [{inside.lower!r}, {inside.upper!r}], exactly {inside.digits}")

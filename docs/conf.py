@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -46,6 +47,8 @@ nb_execution_timeout = 180
 nb_execution_raise_on_error = True
 nb_execution_cache_path = str(HERE / "_build" / "notebooks")
 
+# Callbacks for other libraries are documented also where those libraries are not installed.
+autodoc_mock_imports = [name for name in ("transformers", "lightning") if find_spec(name) is None]
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
