@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from bstheory.errors import input_error
+from bstheory.errors import InputError, input_error
 from bstheory.files import read_json, write_json
 from bstheory.run import config_hash
 from bstheory.training.parallel import World, like, whole
@@ -149,7 +149,7 @@ def save_checkpoint(
             temporary = ""
             for old in list_checkpoints(folder)[:-keep]:
                 shutil.rmtree(old)
-        except (OSError, safetensors.SafetensorError) as error:
+        except (OSError, InputError, safetensors.SafetensorError) as error:
             failure = str(getattr(error, "strerror", None) or error)
         finally:
             if temporary:

@@ -149,6 +149,8 @@ def train(
     budget = count(tokens) // length * length
     if budget < length:
         raise input_error(got=f"tokens={tokens}", rule=f"a sequence has {length} tokens", do="pass more")
+    import torch
+
     from bstheory.training.config import TrainConfig, batch_size_schedule, warmup_cosine
     from bstheory.training.parallel import Interrupted, world
     from bstheory.training.sinks import open_sinks, require_sinks
@@ -217,6 +219,12 @@ def train(
         ):
             try:
                 run = trainer.run(progress=progress, observe=observe, stop_after_seconds=stop_after_seconds)
+            except torch.OutOfMemoryError as error:
+                raise input_error(
+                    got=f"batch size {batch_size} with --micro-batch-size {micro_batch_size or 'not given'}",
+                    rule=f"the device ran out of memory ({str(error).splitlines()[0][:120]})",
+                    do="lower --micro-batch-size, which keeps the batch size and the numbers",
+                ) from error
             except Interrupted:
                 if here.main:
                     print(

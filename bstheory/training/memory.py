@@ -12,6 +12,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import os
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -246,6 +248,16 @@ def largest_micro_batch(
     return low
 
 
+def available_bytes(device: torch.device) -> int:
+    """Memory of a GPU; for the CPU that of the machine, or of the control group that this process is in."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
+        limits.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return min(limits)
+
+
 def check_fits(
     model: GPTConfig,
     *,
@@ -255,8 +267,11 @@ def check_fits(
     available: int,
     seq_len: int | None = None,
     shards: int = 1,
+    batch_size: int | None = None,
 ) -> None:
     """Refuse a micro-batch that the estimate says cannot fit, and name the largest that does.
+
+    With ``batch_size``, the sequences of a step on this device, the one named divides it.
 
     Raises:
         InputError: the estimated peak exceeds ``available`` bytes.
@@ -265,6 +280,8 @@ def check_fits(
     estimate = estimate_memory(model, micro_batch_size=micro_batch_size, **options)
     if estimate.peak > available:
         fits = largest_micro_batch(model, available=available, **options)
+        while batch_size and fits and batch_size % fits:
+            fits -= 1
         raise input_error(
             got=f"a micro-batch of {micro_batch_size} sequences ({estimate.peak / 2**30:.1f} GiB estimated)",
             rule=f"the device has {available / 2**30:.1f} GiB",

@@ -57,9 +57,17 @@ def line(record: Record) -> str:
 
 def append_log(folder: Path, record: Record) -> None:
     """Add one line to the run's log, readable while the run goes on."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "log.jsonl").open("a") as stream:
-        stream.write(line(record))
+    path = folder / "log.jsonl"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as stream:
+            stream.write(line(record))
+    except OSError as error:
+        raise input_error(
+            got=f"log {str(path)!r}",
+            rule=f"it cannot be written ({error.strerror})",
+            do="free disk space, then resume from the last complete checkpoint",
+        ) from error
 
 
 def rewrite_log(folder: Path, records: Sequence[Record]) -> None:

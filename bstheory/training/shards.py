@@ -17,13 +17,14 @@ from pathlib import Path
 import numpy as np
 
 from bstheory.errors import input_error
-from bstheory.files import atomic_write
+from bstheory.files import atomic_write, read_json
 from bstheory.training.rows import permuted_rows
 
 MAGIC = 20240520
 VERSION = 1
 HEADER = 256  # int32 words
 LARGEST_TOKEN = 2**16 - 1
+PADDING = 128  # a vocabulary is rounded up to a multiple of at most this
 CHUNK = 8192  # samples whose order is computed at once
 
 
@@ -36,13 +37,13 @@ def open_shard(path: Path | str) -> np.ndarray:
     path = Path(path)
     try:
         size = path.stat().st_size
-        words = np.fromfile(path, dtype="<i4", count=3)
+        words = np.fromfile(path, dtype="<i4", count=HEADER)
     except OSError as error:
         raise input_error(
             got=f"shard {str(path)!r}", rule=f"it cannot be read ({error.strerror})", do="check the path"
         ) from error
     offset = 0
-    if len(words) == 3 and words[0] == MAGIC:
+    if len(words) >= 3 and words[0] == MAGIC:
         offset = 4 * HEADER
         if words[1] != VERSION:
             raise input_error(
@@ -58,6 +59,13 @@ def open_shard(path: Path | str) -> np.ndarray:
                 why="it was cut short or is still being written" if size < expected else "",
                 do="copy or prepare it again",
             )
+    elif words.size == HEADER and words[0] != 0 and not words[3:].any():
+        raise input_error(
+            got=f"shard {str(path)!r} that begins with a header of magic number {words[0]}",
+            rule=f"the one that is read has {MAGIC}, and no text begins with {2 * (HEADER - 3)} tokens of 0",
+            why="it was written for another program or another token width",
+            do="write it again with `bstheory data`",
+        )
     if size - offset < 2 or (size - offset) % 2:
         raise input_error(
             got=f"shard {str(path)!r} with {size - offset:,} bytes of tokens",
@@ -224,9 +232,33 @@ class TokenRows:
         return digest.hexdigest()
 
 
+def require_vocabulary(where: Path | str, vocab_size: int) -> None:
+    """Compare the vocabulary that ``data.json`` beside the shards records with the model's.
+
+    Raises:
+        InputError: the data's is larger, or smaller by more than padding explains.
+    """
+    path = Path(where) / "data.json"
+    if not path.is_file():
+        return
+    found = read_json(path)
+    size = found.get("vocab_size") if isinstance(found, dict) else None
+    if isinstance(size, int) and not size <= vocab_size < size + PADDING:
+        raise input_error(
+            got=f"data {str(where)!r} with the {size} tokens of the tokenizer {found.get('tokenizer')!r}",
+            rule=f"the model has a vocabulary of {vocab_size}, and padding adds fewer than {PADDING}",
+            do="choose a model with that vocabulary, or prepare the data with another tokenizer",
+        )
+
+
 def open_rows(
     where: Path | str, *, seq_len: int, vocab_size: int, seed: int = 0, block: int = 1
 ) -> TokenRows:
-    """Rows over every shard at ``where``; see :class:`TokenRows`."""
+    """Rows over every shard at ``where``; see :class:`TokenRows`.
+
+    Raises:
+        InputError: a damaged shard, or a ``data.json`` beside the shards that names another vocabulary.
+    """
+    require_vocabulary(where, vocab_size)
     arrays = [open_shard(path) for path in find_shards(where)]
     return TokenRows(arrays=arrays, seq_len=seq_len, vocab_size=vocab_size, seed=seed, block=block)

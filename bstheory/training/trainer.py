@@ -137,10 +137,10 @@ class Trainer:
         self._open_folder(resume)
 
     def _check_memory(self) -> None:
-        """Refuse a micro-batch that cannot fit on this GPU before anything is allocated."""
-        if self.here.device.type != "cuda" or self.config.compile or self.given_model is not None:
+        """Refuse a micro-batch that cannot fit in this device's memory before anything is allocated."""
+        if self.config.compile or self.given_model is not None:
             return  # the estimate is for eager mode, and compiled steps keep less
-        from bstheory.training.memory import check_fits
+        from bstheory.training.memory import available_bytes, check_fits
 
         plan = self.scheduler.plan()
         check_fits(
@@ -150,7 +150,8 @@ class Trainer:
             micro_batch_size=plan.micro_batch_size if plan else 1,
             seq_len=self.config.length,
             shards=self.here.size if self.config.parallel == "fsdp" else 1,
-            available=torch.cuda.get_device_properties(self.here.device).total_memory,
+            available=available_bytes(self.here.device),
+            batch_size=plan.micro_batch_size * plan.accumulation if plan else None,
         )
 
     def _build_model(self) -> nn.Module:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from bstheory.errors import InputError
 from bstheory.models.configs import model_config
 from bstheory.models.gpt import GPT
+from bstheory.training.config import batch_size_schedule
 from bstheory.training.memory import (
     activation_bytes,
+    available_bytes,
     check_fits,
     estimate_memory,
     largest_micro_batch,
     state_bytes,
 )
 from bstheory.training.optimizers import OptimizerConfig, build_optimizer
+from bstheory.training.parallel import World
+
+from .conftest import build, small_config
 
 
 def test_activations_of_gpt2_are_the_hand_derived_ones() -> None:
@@ -104,3 +111,17 @@ def test_a_batch_that_cannot_fit_is_refused_with_the_largest_that_does() -> None
         check_fits(config, micro_batch_size=64, available=2**30, **options)
     with pytest.raises(InputError, match="precision='fp8'"):
         estimate_memory(config, optimizer=OptimizerConfig(), precision="fp8", micro_batch_size=1)
+
+
+def test_the_trainer_refuses_before_the_first_step_what_the_machine_cannot_hold(
+    shards: Path, here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert available_bytes(here.device) > 2**28
+    monkeypatch.setattr("bstheory.training.memory.available_bytes", lambda device: 2 * 2**20)
+    with pytest.raises(
+        InputError, match=r"micro-batch of 64 sequences .*Use --micro-batch-size \d+"
+    ) as caught:
+        build(small_config(batch_size=batch_size_schedule(64), max_micro_batch_size=None), shards, here)
+    fits = int(str(caught.value).rsplit(" ", 1)[1].rstrip("."))
+    assert 64 % fits == 0
+    build(small_config(batch_size=batch_size_schedule(64), max_micro_batch_size=fits), shards, here)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bstheory.errors import InputError
+from bstheory.files import write_json
 from bstheory.training.shards import HEADER, MAGIC, TokenRows, find_shards, open_rows, open_shard, write_shard
 
 TOKENS = np.arange(1000, dtype=np.uint16) * 61 % 50257
@@ -36,9 +37,11 @@ def damaged(path: Path, kind: str) -> None:
     elif kind == "version":
         header[1] = 2
         path.write_bytes(header.tobytes() + data[4 * HEADER :])
-    elif kind == "odd":  # wrong magic: read as raw tokens, of which there is no whole number
-        header[0] = MAGIC + 1
-        path.write_bytes(header.tobytes() + data[4 * HEADER :] + b"x")
+    elif kind == "odd":
+        path.write_bytes(data[4 * HEADER :] + b"x")
+    elif kind == "magic":  # that of another program's shards, which have the same header otherwise
+        header[0] = 20240801
+        path.write_bytes(header.tobytes() + data[4 * HEADER :])
     elif kind == "empty":
         path.write_bytes(b"")
     else:
@@ -51,6 +54,7 @@ def damaged(path: Path, kind: str) -> None:
         ("truncated", "announces 1,000 tokens.*cut short"),
         ("longer", "announces 1,000 tokens"),
         ("version", "of version 2"),
+        ("magic", "magic number 20240801"),
         ("odd", "there is a whole number of them"),
         ("empty", "0 bytes of tokens"),
         ("missing", "cannot be read"),
@@ -113,6 +117,23 @@ def test_a_token_beyond_the_vocabulary_is_refused() -> None:
     rows = TokenRows(arrays=[TOKENS], seq_len=10, vocab_size=256)
     with pytest.raises(InputError, match="vocabulary has 256 entries"):
         rows.batch(range(8))
+
+
+@pytest.mark.parametrize(
+    ("recorded", "model", "fits"),
+    [(50257, 50257, True), (50257, 50304, True), (256, 256, True), (256, 50304, False), (50257, 256, False)],
+)
+def test_the_recorded_vocabulary_is_compared_with_the_models(
+    tmp_path: Path, recorded: int, model: int, fits: bool
+) -> None:
+    """Bytes in a model for 50,304 tokens would train without an error and mean nothing."""
+    write_shard(tmp_path / "0.bin", TOKENS % 256)
+    write_json(tmp_path / "data.json", {"tokenizer": "some", "vocab_size": recorded})
+    if fits:
+        assert open_rows(tmp_path, seq_len=8, vocab_size=model).count > 0
+        return
+    with pytest.raises(InputError, match=f"with the {recorded} tokens .* vocabulary of {model}"):
+        open_rows(tmp_path, seq_len=8, vocab_size=model)
 
 
 def test_too_little_data_is_refused() -> None:
