@@ -6,6 +6,7 @@ from typing import Any
 
 import sympy as sp
 
+import bstheory.theory.derivation_pairs  # noqa: F401  the operators over pairs, which these sums belong to
 from bstheory.theory.derivation import Derivation
 
 

@@ -28,6 +28,7 @@ from bstheory.theory.theorems import (
     expected_strong_growth,
     half_life_definition,
     half_life_transfer,
+    momentum_lag_constants,
     momentum_variance,
     scaling_rule_relations,
     sgd_inner_product_test,
@@ -184,7 +185,13 @@ def square_root_rule(known: Known, batches: Batches | None) -> Ball:
     return closed(scaling_rule_relations.derive, "square_root_upper")(**known, c=1 - known["beta"])
 
 
+def lag_errors(known: Known, batches: Batches | None) -> Ball:
+    beta1, beta = known["beta1"], 1 - one_minus_beta(known["B"], known["h"])
+    return closed(momentum_lag_constants.derive, "errors")(c1=1 - beta1, cq=1 - beta1 / beta)
+
+
 VALUES = {
+    "momentum_lag_constants": lag_errors,
     "sgd_nonconvex_batch_schedule": nonconvex,
     "sign_sgd_batch_schedule": sign_descent,
     "sgd_pl_norm_test": norm_test,

@@ -109,8 +109,21 @@ def slopes(root_top: Any, weight: Any, factor: Any) -> dict[str, Any]:
     return {} if root_top == weight else {"weight_l": factor}
 
 
-def errors(d: Derivation, name: str, total: Any, *, after: bool, root_top: Any, weight: Any) -> Any:
-    """sum_k s_n (1 - beta1) q^k sqrt(k + 1), over k >= 0 or (``after``) k >= 1."""
+def errors(
+    d: Derivation,
+    name: str,
+    total: Any,
+    *,
+    after: bool,
+    root_top: Any,
+    weight: Any,
+    term: Any = None,
+    uses: dict[str, Any] | None = None,
+) -> Any:
+    """sum_k s_n (1 - beta1) q^k sqrt(k + 1), over k >= 0 or (``after``) k >= 1.
+
+    Where something smaller is added up, ``term`` is it and ``uses`` are the facts that show so.
+    """
     square = (1 + CQ) / CQ if after else 1 / CQ
     latex = r"\sqrt{\frac{2-q}{1-q}}" if after else r"(1-q)^{-1/2}"
     w = d.define("wide_after" if after else "wide", "root", square, sign="positive", latex=latex)
@@ -128,8 +141,13 @@ def errors(d: Derivation, name: str, total: Any, *, after: bool, root_top: Any, 
         result, factor = result * Q_RATIO, factor * Q_RATIO
     d.combine(
         f"drop_{name}",
-        gap=potential - at_lag(d, potential, 1) - weight * C1 * PQ * flag * OM,
-        uses={fact: scale * flag * PQ, **slopes(root_top, weight, C1 * flag * PQ * OM), **used},
+        gap=potential - at_lag(d, potential, 1) - (weight * C1 * PQ * flag * OM if term is None else term),
+        uses={
+            fact: scale * flag * PQ,
+            **slopes(root_top, weight, C1 * flag * PQ * OM),
+            **used,
+            **(uses or {}),
+        },
         modulo=["complement_q"],
         why="the line's sums telescope",
     )

@@ -36,6 +36,9 @@ def kind(change: str) -> str:
 def reason(original: Any, mutant: Any, where: str, change: str) -> str:
     """Why an accepted copy is true, or '' where this function cannot tell."""
     if change == "inequality stated as equality":
+        steps = {s["name"]: s for _, part in parts(original) for s in part.get("steps", [])}
+        if steps[where.rpartition("step ")[2]]["kind"] == "assumption":
+            return "a hypothesis made stronger, from which the same conclusion follows"
         return "the step gives an equality"
     if change == "declared known before the draw":
         return "the special case in which the symbol is not random"

@@ -38,7 +38,12 @@ CASES: dict[str, tuple[dict[str, Any], Any]] = {
         {k: v for k, v in HALF_LIFE.items() if k != "h"} | {"beta2": 0.999},
         {"400 steps": [1] * STEPS},
     ),
+    "adam_unnormalised_momentum": (
+        {k: v for k, v in HALF_LIFE.items() if k != "h"} | {"beta1": 0.9, "beta2": 0.999},
+        {"400 steps": [1] * STEPS},
+    ),
     "adam_norm_test": (NORM_TEST | {"beta2": 0.999, "K": 100}, {"100 steps": None}),
+    "adam_norm_test_log_route": (NORM_TEST | {"beta2": 0.999, "K": 100}, {"100 steps": None}),
     "adam_norm_test_deterministic_schedule": (NORM_TEST | {"h": 693.0}, {"constant 1": [1] * 100}),
     "adam_norm_test_token_half_life": (NORM_TEST | {"h": 693.0}, {"constant 1": [1] * 100}),
 }

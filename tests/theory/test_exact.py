@@ -87,6 +87,7 @@ CASES = [
     ),
     ("critical_batch_sfo", {"C1": 2.0, "C2": 3.0, "C3": 0.1, "eps": 0.4, "exponent": 1.0}, None),
     ("critical_batch_sfo", {"C1": 2.0, "C2": 3.0, "C3": 0.1, "eps": 0.4, "exponent": 0.5}, None),
+    ("momentum_lag_constants", {"beta1": 0.9, "h": 100.0, "B": 4.0}, None),
     ("half_life_definition", {"B": 16.0, "beta": 0.95}, None),
     ("half_life_transfer", {"B": 512.0, "B_new": 1.0, "beta": 0.95}, None),
     ("bias_correction_tokens", {"t": 7.0}, BATCHES),

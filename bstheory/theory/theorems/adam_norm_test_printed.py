@@ -13,7 +13,9 @@ beta1 <= sqrt(beta2) - 8 (1 + eta^2)(1 - beta2)/beta2^2:
     c2 = 8 (1-gamma)/(alpha (1-beta1)) + (32/(beta2 (1-gamma)^2)) sum_i G_{1,i}^2/sqrt(vt_{1,i})
          + 2 c1 sum_i (log(1/sqrt(beta2 v_{0,i})) - K log beta2).
 
-``value`` evaluates exactly this. **It is not established here.** What is: (part ``vacuous``) the bound on the
+``value`` evaluates exactly this. **It is false as printed**: on a slope, F = l sqrt(1 + (w/l)^2) from 10 l
+with l large, sum_k |G_k| is near K and the right side of the order of sqrt(K), because c2 does not hold
+F(w_1) - F_*. What is established: (part ``vacuous``) the bound on the
 average gradient stays above a constant as K grows at fixed alpha and beta2; (part ``printed_implies_C``) the
 printed condition implies condition (C) of ``adam_norm_test``; (part ``numbers``) the runs' betas (0.9, 0.95)
 violate it, and the least beta2 that each condition admits. The corrected theorem is ``adam_norm_test``.
@@ -223,7 +225,8 @@ BOUND = Bound(
         "Vacuous for fixed alpha and beta2: c2 holds -2 c1 d K log beta2, so the average never falls below "
         "the part per_step_limit.",
         "c2 is infinite at v_0 = 0, which is where the printed algorithm starts.",
-        "The first term of c2 lacks the factor F(w_1) - F_*: it does not change with the initial loss.",
+        "The first term of c2 lacks the factor F(w_1) - F_*: it does not change with the initial loss, and "
+        "the printed inequality is false on a slope (a test runs the counter-example).",
         "The third term of c1 has (1 + sigma^2) sigma^2 where the paper's lemma gives (1 + tau^2) tau^2.",
         "By the lemma as printed, 64 should be 512, two terms in sigma sqrt(1 - beta2) are missing from c1, "
         "and the boundary term of c2 lacks tau^2 (not re-derived here).",

@@ -97,3 +97,72 @@ def test_the_corrected_theorem_speaks_where_the_printed_one_does_not() -> None:
     constants = {k: v for k, v in CONSTANTS.items() if k != "sigma"} | {"Delta": 1.0, "K": 10, "beta2": 0.97}
     found = adam_norm_test.BOUND.evaluate(constants=constants | {"alpha": 1e-5})
     assert found.parts["condition_C"] and not found.parts["printed_condition"]
+
+
+def walk(K: int, *, alpha: float, beta1: float, beta2: float, v0: float, width: float) -> tuple[float, float]:
+    """sum_k |G_k| and F(w_1) - F_* of the printed algorithm on F = width sqrt(1 + (w/width)^2), w_1 = 10 width.
+
+    No noise, so that the norm test holds for every eta; F is (1/width)-smooth and at least width.
+    """
+    w, m, v, seen = 10 * width, 0.0, v0, 0.0
+    for _ in range(K):
+        g = (w / width) / math.sqrt(1 + (w / width) ** 2)
+        seen += abs(g)
+        m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g * g
+        w -= alpha * m / math.sqrt(v)
+    return seen, width * (math.sqrt(101) - 1)
+
+
+@pytest.mark.parametrize("K", [1000, 4000])
+def test_the_printed_inequality_is_false(K: int) -> None:
+    """All its hypotheses hold, and the left side is two to seven times the right: far from the minimum, F is a slope.
+
+    With F(w_1) - F_* in the first term of c2, which the proof needs there, the inequality holds.
+    """
+    run = {"alpha": 1.0, "beta1": 0.1, "beta2": 0.999}
+    width = 1e6
+    seen, delta = walk(K, v0=1.0, width=width, **run)
+    start = {"v0": [1.0], "G1": [10 / math.sqrt(101)], "eta": 0.5, "L": 1 / width, "sigma": 1e-3, "K": K}
+    found = BOUND.evaluate(constants=run | start)
+    assert found.parts["printed_condition"] and seen > 2 * found.value
+    c1, c2 = found.parts["c1"], found.parts["c2"] + found.parts["c2_without_Delta"] * (delta - 1)
+    R = found.parts["R"] + 12 * 1.25 / math.sqrt(run["beta2"]) * (c2 - found.parts["c2"])
+    assert seen < math.sqrt((c2 + 2 * c1 * math.log(R)) * R)
+    # The corrected theorem, with its own conditions, holds on the same path at a rate that it admits.
+    corrected = {"alpha": 1e-2, "beta1": 0.1, "beta2": 0.999, "eta": 0.5, "L": 1 / width, "K": K}
+    seen, delta = walk(K, alpha=1e-2, beta1=0.1, beta2=0.999, v0=1.0, width=width)
+    bound = adam_norm_test.BOUND.evaluate(
+        constants=corrected | {"v0": [1.0], "G1": [10 / math.sqrt(101)], "Delta": delta}
+    )
+    assert seen <= bound.value
+
+
+def test_c1_does_not_scale_with_the_loss_and_with_the_lemma_it_would() -> None:
+    """F, L, sigma, sqrt(v) all times 7: the path is the same, so c1 must be 7 times itself.
+
+    The first two terms are; the third, (1 + sigma^2) sigma^2 L^2/sigma, is not, and (1 + tau^2) tau^2 L^2/sigma is.
+    """
+
+    def c1(scale: float, L: float, sigma: float) -> float:
+        return float(printed(K=10, L=scale * L, sigma=scale * sigma).parts["c1"])
+
+    assert c1(7.0, 1e-9, 1.0) == pytest.approx(
+        7 * c1(1.0, 1e-9, 1.0), rel=1e-6
+    )  # the third term is negligible
+    assert c1(7.0, 1.0, 1.0) != pytest.approx(7 * c1(1.0, 1.0, 1.0), rel=0.5)
+    third = {s: c1(s, 1.0, 1.0) - first_two(s) for s in (1.0, 7.0)}
+    tau = 1 + CONSTANTS["eta"] ** 2  # tau^2
+    for scale in (1.0, 7.0):
+        third[scale] *= (1 + tau) * tau / ((1 + scale**2) * scale**2)
+    assert third[7.0] == pytest.approx(7 * third[1.0], rel=1e-6)
+
+
+def first_two(scale: float) -> float:
+    """The terms of c1 that are linear in the scale of the loss, read off at a small smoothness."""
+    tiny = 1e-6
+
+    def linear(L: float) -> float:
+        return float(printed(K=10, L=L, sigma=scale).parts["c1"])
+
+    slope = (4 * linear(tiny * scale) - linear(2 * tiny * scale) - 3 * linear(1e-300)) / (2 * tiny * scale)
+    return linear(1e-300) + slope * scale
