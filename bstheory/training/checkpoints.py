@@ -53,14 +53,29 @@ def clean(name: str) -> str:
     return name.replace("_orig_mod.", "").removeprefix("module.")
 
 
+def _buffers(model: nn.Module) -> dict[str, Tensor]:
+    """Persistent buffers by name, such as the running statistics of a batch norm."""
+    kept = model.state_dict().keys()
+    return {clean(name): buffer for name, buffer in model.named_buffers() if name in kept}
+
+
 def _optimizer_tensors(optimizer: Resumable, names: Mapping[int, str]) -> dict[str, Tensor]:
     found = {}
     for part_name, part in optimizer.parts.items():
         for group in part.param_groups:
             for p in group["params"]:
                 for key, value in part.state.get(p, {}).items():
-                    if isinstance(value, Tensor):
-                        found[f"{part_name}/{names[id(p)]}/{key}"] = whole(value).contiguous()
+                    if value is None:
+                        continue
+                    if id(p) not in names or not isinstance(value, Tensor):
+                        raise input_error(
+                            got=f"state {key!r} of type {type(value).__name__} in {type(part).__name__}, of "
+                            + (names.get(id(p)) or "a parameter that is not the model's"),
+                            rule="the optimizer's state is tensors of the model's parameters",
+                            why="anything else would be missing after a resume",
+                            do="use an optimizer such as Adam or SGD, over model.parameters()",
+                        )
+                    found[f"{part_name}/{names[id(p)]}/{key}"] = whole(value).contiguous()
     return found
 
 
@@ -79,7 +94,9 @@ def _sha256(path: Path) -> str:
 
 def list_checkpoints(folder: Path | str) -> list[Path]:
     """Complete checkpoints, oldest first."""
-    return sorted(p for p in Path(folder).glob("step-*") if (p / "state.json").exists())
+    steps = {p: p.name.removeprefix("step-") for p in Path(folder).glob("step-*")}
+    complete = [p for p, step in steps.items() if step.isdecimal() and (p / "state.json").exists()]
+    return sorted(complete, key=lambda p: int(steps[p]))  # as numbers: names have nine digits or more
 
 
 def all_finite(parameters: Iterable[Tensor]) -> bool:
@@ -121,12 +138,15 @@ def save_checkpoint(
     target = folder / f"step-{step:09d}"
     names = parameter_names(model)
     weights = {names[id(p)]: whole(p).contiguous() for p in model.parameters()}
+    weights |= {name: whole(buffer).contiguous() for name, buffer in _buffers(model).items()}
     moments = _optimizer_tensors(optimizer, names)
     failure = ""
     if here.main:
         temporary = ""
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            for unfinished in folder.glob(".writing-*"):  # what a killed process had begun
+                shutil.rmtree(unfinished, ignore_errors=True)
             temporary = tempfile.mkdtemp(dir=folder, prefix=".writing-")
             hashes = {}
             for name, tensors in zip(FILES, (weights, moments), strict=True):
@@ -189,13 +209,13 @@ def read_state(path: Path | str) -> dict[str, Any]:
 
 
 def load_weights(path: Path | str, model: nn.Module) -> None:
-    """Load the model's weights only.
+    """Load the model's weights and persistent buffers only.
 
     Raises:
         InputError: other names or shapes than the model has.
     """
     tensors = load_file(Path(path) / FILES[0])
-    mine = {clean(name): p for name, p in model.named_parameters()}
+    mine = {clean(name): p for name, p in model.named_parameters()} | _buffers(model)
     shapes = {name: list(p.shape) for name, p in mine.items()}
     wrong = [n for n in {*shapes, *tensors} if n not in tensors or list(tensors[n].shape) != shapes.get(n)]
     if wrong:
@@ -218,7 +238,6 @@ def load_checkpoint(path: Path | str, *, model: nn.Module, optimizer: Resumable)
     """
     path = Path(path)
     state = read_state(path)
-    load_weights(path, model)
     tensors = load_file(path / FILES[1])
     if set(state["groups"]) != set(optimizer.parts):
         raise input_error(
@@ -226,6 +245,15 @@ def load_checkpoint(path: Path | str, *, model: nn.Module, optimizer: Resumable)
             rule=f"this run uses {'+'.join(optimizer.parts)}",
             do="use the configuration stored in its state.json",
         )
+    for part_name, part in optimizer.parts.items():
+        saved_groups = state["groups"][part_name]
+        if len(saved_groups) != len(part.param_groups):
+            raise input_error(
+                got=f"checkpoint {str(path)!r} with {len(saved_groups)} parameter groups in {part_name}",
+                rule=f"this optimizer has {len(part.param_groups)}",
+                do="build the optimizer as it was built for the saved run",
+            )
+    load_weights(path, model)
     names = parameter_names(model)
     by_parameter: dict[tuple[str, str], dict[str, Tensor]] = {}
     for key, tensor in tensors.items():

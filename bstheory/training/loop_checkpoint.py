@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,25 +25,53 @@ class HasState(Protocol):
 
 
 class _OneOptimizer:
-    """A stock optimizer in the form that checkpoints are written from."""
+    """A stock optimizer in the form that checkpoints are written from.
+
+    Its counters are what tensors and plain numbers of a group leave out: pairs such as ``betas``, and a
+    learning rate held in a tensor.
+    """
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         self.parts = {"optimizer": optimizer}
 
     def counters(self) -> dict[str, Any]:
-        return {}
+        return {"groups": [_other_values(group) for group in self.parts["optimizer"].param_groups]}
 
     def load_counters(self, state: Mapping[str, Any]) -> None:
-        del state
+        for group, values in zip(self.parts["optimizer"].param_groups, state["groups"], strict=True):
+            for key, value in values.items():
+                if isinstance(group.get(key), torch.Tensor):
+                    group[key].fill_(value)
+                else:
+                    group[key] = tuple(value) if isinstance(value, list) else value
+
+
+def _other_values(group: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in group.items():
+        if key != "params" and isinstance(value, torch.Tensor) and value.numel() == 1:
+            found[key] = value.item()
+        elif key != "params" and isinstance(value, tuple | list):
+            if not all(isinstance(x, bool | int | float | str | None) for x in value):
+                raise input_error(
+                    got=f"{key}={value!r} in a group of the optimizer",
+                    rule="a group holds plain values and tuples of them",
+                    why="anything else would be missing after a resume",
+                    do="pass numbers to the optimizer",
+                )
+            found[key] = list(value)
+    return found
 
 
 class LoopCheckpoint:
     """Save and restore a loop of your own; safetensors and JSON, no pickle.
 
     A checkpoint is one folder ``step-…``, renamed into place when it is whole: a loop killed at any moment
-    leaves the last complete one. Tensors are stored unsharded under the parameters' names, so a run may go on
-    with another number of processes, or change between DDP and FSDP2. Under torchrun every rank calls
-    both methods; rank 0 writes.
+    leaves the last complete one. It holds the model's parameters and persistent buffers, the optimizer's
+    tensors and the values of its groups; random-number generators are the loop's own, and a data order that
+    depends on the plan alone needs none. Tensors are stored unsharded under the parameters' names, so a run
+    may go on with another number of processes, or change between DDP and FSDP2. Under torchrun every rank
+    calls both methods; rank 0 writes.
 
     Args:
         folder: where the checkpoints go.
@@ -61,7 +90,7 @@ class LoopCheckpoint:
         *,
         keep: int = 2,
     ) -> None:
-        if keep < 1:
+        if not isinstance(keep, int) or keep < 1:
             raise input_error(got=f"keep={keep}", rule="at least one checkpoint stays", do="use keep >= 1")
         self.folder, self.keep = Path(folder), keep
         self.model, self.optimizer, self.parts = model, _OneOptimizer(optimizer), dict(parts)
@@ -74,15 +103,23 @@ class LoopCheckpoint:
         """Write a checkpoint after ``step`` steps; ``notes`` are plain JSON values of the caller.
 
         Raises:
-            InputError: the folder cannot be written or the disk is full; earlier checkpoints are untouched.
+            InputError: the folder cannot be written or the disk is full, a step that is not a count, notes or
+                a part's state that are not JSON, or an optimizer whose state is not tensors; earlier
+                checkpoints are untouched.
         """
+        if not isinstance(step, int) or isinstance(step, bool) or step < 0:
+            raise input_error(
+                got=f"step={step!r}", rule="it is an integer of at least 0", do="pass the count"
+            )
         states = {name: part.state_dict() for name, part in self.parts.items()}
+        for name, value in {**states, **notes}.items():
+            _require_json(name, value)
         return save_checkpoint(
             self.folder,
             step=step,
             model=self.model,
             optimizer=self.optimizer,
-            state={"parts": states, "notes": notes},
+            state={"parts": states, "notes": notes, "optimizer": self._optimizer_name()},
             here=self.here,
             keep=self.keep,
         )
@@ -97,7 +134,15 @@ class LoopCheckpoint:
         found = list_checkpoints(self.folder)
         if not found:
             return {}
-        saved = read_state(found[-1]).get("parts")
+        document = read_state(found[-1])
+        if document.get("optimizer") != self._optimizer_name():
+            raise input_error(
+                got=f"checkpoint {str(found[-1])!r} of the optimizer {document.get('optimizer')}",
+                rule=f"this loop uses {self._optimizer_name()}",
+                why="one optimizer's state means nothing to another",
+                do="use the saved run's optimizer, or start a new folder",
+            )
+        saved = document.get("parts")
         if not isinstance(saved, Mapping) or set(saved) != set(self.parts):
             raise input_error(
                 got=f"checkpoint {str(found[-1])!r} with the parts {', '.join(saved or ['none'])}",
@@ -108,3 +153,17 @@ class LoopCheckpoint:
             part.load_state_dict(saved[name])
         state = load_checkpoint(found[-1], model=self.model, optimizer=self.optimizer)
         return state["notes"]
+
+    def _optimizer_name(self) -> str:
+        return type(self.optimizer.parts["optimizer"]).__name__
+
+
+def _require_json(name: str, value: Any) -> None:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise input_error(
+            got=f"{name} of type {type(value).__name__}",
+            rule=f"it is plain JSON ({error})",
+            do="pass numbers, words, lists and dictionaries of them",
+        ) from error
