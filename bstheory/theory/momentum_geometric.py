@@ -130,7 +130,8 @@ def errors(
     fact = line(d, f"line_{name}", w)
     each = w * PQ / (2 * CQ) + PQ * (LAG / CQ + 1 / CQ**2) / (2 * w)  # over k, k + 1, ...
     scale = root_top * C1
-    potential, used, flag = scale * each, {}, sp.Integer(1)
+    used: dict[str, Any] = {}
+    potential, flag = scale * each, sp.Integer(1)
     result, factor = scale * w / CQ, scale / (2 * w * CQ)
     if after:
         later = at_lag(d, each, 1)
