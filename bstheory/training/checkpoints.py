@@ -260,7 +260,14 @@ def load_checkpoint(path: Path | str, *, model: nn.Module, optimizer: Resumable)
         part, name, entry = key.split("/")
         by_parameter.setdefault((part, name), {})[entry] = tensor
     for part_name, part in optimizer.parts.items():
-        for group, values in zip(part.param_groups, state["groups"][part_name], strict=True):
+        saved = state["groups"][part_name]
+        if len(saved) != len(part.param_groups):
+            raise input_error(
+                got=f"checkpoint {str(path)!r} with {len(saved)} groups of parameters",
+                rule=f"this version makes {len(part.param_groups)} of them for this configuration",
+                do="continue it with the version that wrote it",
+            )
+        for group, values in zip(part.param_groups, saved, strict=True):
             group.update(values)
             for p in group["params"]:
                 found = by_parameter.get((part_name, names[id(p)]), {})

@@ -161,7 +161,9 @@ class TokenOptimizer:
 
 
 def _groups(parameters: list[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
-    """Weight decay on matrices, none on vectors; empty groups left out."""
+    """Weight decay on matrices, none on vectors; without decay one group, which is one fused update."""
+    if weight_decay == 0:
+        return [{"params": parameters, "weight_decay": 0.0}]
     matrices = [p for p in parameters if p.dim() >= 2]
     vectors = [p for p in parameters if p.dim() < 2]
     groups = [
@@ -169,6 +171,12 @@ def _groups(parameters: list[nn.Parameter], weight_decay: float) -> list[dict[st
         {"params": vectors, "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
+
+
+def _matrices_first(parameters: list[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    """The same groups for updates that draw random numbers: their order is part of a run's numbers."""
+    ordered = sorted(parameters, key=lambda p: p.dim() < 2)  # stable
+    return _groups(ordered, weight_decay)
 
 
 def _adamw(
@@ -196,7 +204,7 @@ def _lean(parameters: list[nn.Parameter], config: OptimizerConfig, seed: int) ->
     momentum = config.name in ("adamw", "sgd", "signum")
     power = config.name == "adafactor" and config.adafactor_exponent is not None
     return LeanOptimizer(
-        _groups(parameters, config.weight_decay),
+        _matrices_first(parameters, config.weight_decay),
         rule=rule,
         lr=0.0,
         beta1=config.beta1 if momentum else 0.0,

@@ -5,8 +5,10 @@
 
 The plain loop is the stock recipe: the same model, ``torch.optim.AdamW(fused=True)``, the same autocast,
 clipping at 1.0, the batch read from a token array by slicing, no logging, no schedule but a constant learning
-rate. Both are measured alternately for several rounds; the ratio is that of the medians. On one CPU thread it
-is CPU time, so that a busy machine does not enter. On a CUDA device the plain loop is the nanoGPT recipe
+rate. Both are measured alternately for many short rounds, the order swapped from round to round; the ratio is
+the median of the rounds' ratios, with its distribution-free 95 % interval (order statistics). On one CPU
+thread it is CPU time, so that waiting for a busy machine does not enter (its caches still do). On a CUDA
+device the plain loop is the nanoGPT recipe
 (compiled, bfloat16 autocast), so run with --compile there.
 """
 
@@ -21,10 +23,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import binom
 
 from bstheory.files import write_json
 from bstheory.models.configs import GPTConfig, model_config
 from bstheory.models.gpt import GPT
+from bstheory.run import environment
 from bstheory.training.config import TrainConfig, batch_size_schedule, warmup_cosine
 from bstheory.training.parallel import World, device_name, world
 from bstheory.training.shards import TokenRows
@@ -107,14 +111,22 @@ def seconds(loop: Any, steps: int, cuda: bool) -> float:
     return (clock() - start) / steps
 
 
+def median_interval(values: list[float]) -> tuple[float, float, float]:
+    """Median and its distribution-free interval at 95 % or a little more (binomial order statistics)."""
+    ordered, count = sorted(values), len(values)
+    below = int(binom.ppf(0.025, count, 0.5))
+    low, high = ordered[max(0, below - 1)], ordered[min(count - 1, count - below)]
+    return statistics.median(ordered), low, high
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 4, 16, 64])
     parser.add_argument("--precision", default="float32")
     parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--seconds", type=float, default=0.4, help="per round and loop")
+    parser.add_argument("--rounds", type=int, default=41)
+    parser.add_argument("--seconds", type=float, default=0.15, help="per round and loop")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -129,26 +141,44 @@ def main() -> None:
             for loop in loops:
                 seconds(loop, 3, cuda)
             steps = max(1, round(options.seconds / seconds(loops[0], 3, cuda)))
-            rounds = [[seconds(loop, steps, cuda) for loop in loops] for _ in range(options.rounds)]
+            rounds = []
+            for number in range(options.rounds):
+                order = (0, 1) if number % 2 else (1, 0)
+                found = {k: seconds(loops[k], steps, cuda) for k in order}
+                rounds.append((found[0], found[1]))
             plain, ours = (statistics.median(r[k] for r in rounds) for k in (0, 1))
             best_plain, best_ours = (min(r[k] for r in rounds) for k in (0, 1))
+            ratio, low, high = median_interval([a / b for a, b in rounds])
             tokens = size * model.context
             row = {
                 "batch_size": size,
                 "plain_tokens_per_second": tokens / plain,
                 "trainer_tokens_per_second": tokens / ours,
-                "ratio": plain / ours,
+                "ratio": ratio,
+                "interval": [low, high],
+                "rounds": len(rounds),
                 "ratio_of_best": best_plain / best_ours,
                 "mfu": None if peak is None else tokens / ours * flops_per_token(model) / peak,
             }
             rows.append(row)
             print(
                 f"B={size:<4d} plain {tokens / plain:>10,.0f}  trainer {tokens / ours:>10,.0f} tokens/s  "
-                f"ratio {row['ratio']:.3f} (of best rounds {row['ratio_of_best']:.3f})",
+                f"ratio {ratio:.3f} [{low:.3f}, {high:.3f}] (of best rounds {row['ratio_of_best']:.3f})",
                 flush=True,
             )
         if options.json:
-            write_json(options.json, {"model": model.name, "device": device_name(here.device), "rows": rows})
+            write_json(
+                options.json,
+                {
+                    "model": model.name,
+                    "device": device_name(here.device),
+                    "precision": options.precision,
+                    "compile": options.compile,
+                    "threads": options.threads,
+                    "environment": dict(environment()),
+                    "rows": rows,
+                },
+            )
 
 
 if __name__ == "__main__":
