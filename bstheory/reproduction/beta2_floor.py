@@ -23,7 +23,7 @@ ANCHORED = {
 FLOOR = 0.81  # beta1^2 at beta1 = 0.9
 BETA2 = (ANCHORED[1], ANCHORED[4], FLOOR, ANCHOR_BETA2)
 ARMS = (*((b1, b2) for b1 in (0.0, 0.9) for b2 in BETA2), *((0.5, b2) for b2 in ANCHORED.values()))
-FACTORS = tuple(2.0**k for k in range(-4, 1))
+FACTORS = tuple(2.0**k for k in range(-6, 1))
 
 
 def arm(beta1: float, beta2: float) -> list[Recipe]:

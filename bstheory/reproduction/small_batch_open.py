@@ -20,11 +20,11 @@ CLAIMS = (
         "length at a fixed number of tokens a step, so fixed in sequences is wrong. Because the loss is flat in the half-life "
         "(c2, c4), keeping it in tokens costs less than 0.03 nats everywhere, and moving it in proportion to the sequence length or "
         "the budget is not better",
-        protocol="Adam, 128 tokens a step throughout; widths 16, 32, 64; sequences of 8, 32, 128 tokens (batch sizes 16, 4, 1); "
-        "24,576, 98,304 and 393,216 tokens; five half-lives (factors of four around 6,919 tokens) x four rates x six fresh "
+        protocol="Adam, 128 tokens a step throughout; widths 16, 32, 48; sequences of 8, 32, 128 tokens (batch sizes 16, 4, 1); "
+        "24,576, 98,304 and 196,608 tokens; five half-lives (factors of four around 6,919 tokens) x three rates x five fresh "
         "seeds in every setting; the half-life of the base setting, chosen by the other seeds, kept in tokens, moved in proportion to the "
         "factor, or tuned again, the rate tuned for each; Holm over all nine statements",
-        limits="one step size, factors of 16 in budget and sequence length but 4 in width, six seeds; the first of three ways to "
+        limits="one step size, factors of 16 in sequence length, 8 in budget, 3 in width, five seeds; the first of three ways to "
         "change a model (width, not depth or vocabulary); half-lives from 432 to 110,702 tokens only",
         recipes=half_life_units.recipes,
         judge=half_life_units.judge,
@@ -37,7 +37,8 @@ CLAIMS = (
         "beta2 > beta1^2: at beta1 = 0.9 a floor of 0.81 lowers the loss, more above it changes little; at beta1 = 0 no bound "
         "is lost and the rule's own value does as well; at beta1 = 0.5 the wall lies at 0.25",
         protocol=f"Adam at batch size {LARGE}, 98,304 tokens (48 steps); beta2 that the rule gives when 0.95 is anchored at batch "
-        "sizes 1 (0.04) and 4 (0.44), and floors 0.81 and 0.95; beta1 0, 0.5 and 0.9; six rates (factors of two) x four seeds "
+        "sizes 1 (0.04) and 4 (0.44), and floors 0.81 and 0.95; beta1 0 and 0.9, and 0.5 for the first two; seven rates (factors of two, five at first and widened downwards because two "
+        "arms had been best at the lowest) x four seeds "
         "for each, the rate of a seed chosen by the other seeds; Holm over the statements",
         limits="48 steps; the low values are reached by a small anchor, not by a batch of thousands; designed after the half-life "
         "scan of c2 at batch size 64 had shown that short half-lives hurt at beta1 = 0.9",
