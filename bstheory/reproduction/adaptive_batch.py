@@ -9,11 +9,10 @@ import math
 
 import numpy as np
 
-from bstheory.reproduction import adaptive_parity, adaptive_tests, fresh_seeds
+from bstheory.reproduction import adaptive_parity, adaptive_tests
 from bstheory.reproduction.adaptive_loop import AdaptiveOutcome, KeptRuns, describe
 from bstheory.reproduction.arms import HALF_LIFE, ROWS, SEEDS, centre, grid, tuned
 from bstheory.reproduction.claim import Claim, Finding, Outcomes
-from bstheory.reproduction.fresh_seeds import WARMUP_STEPS
 from bstheory.reproduction.judging import MARGIN, Test, at, family, larger, means
 from bstheory.schedules.rules import ddp_norm, published_fixed_point
 from bstheory.schedules.statistics import Statistics
@@ -137,6 +136,8 @@ def judge_condition(_: Outcomes) -> list[Finding]:
 
 
 # Warm-up counted in samples or in steps.
+
+WARMUP_STEPS = 10
 
 
 def warmup_recipes() -> list[Recipe]:
@@ -297,17 +298,6 @@ CLAIMS = (
         limits="48 steps in all",
         recipes=warmup_recipes,
         judge=judge_warmup,
-    ),
-    Claim(
-        name="warmup-fresh-seeds",
-        title="warm-up indexed by samples, repeated with power",
-        stated="as for warmup",
-        predicted="warmup measured the opposite sign, undecided with four seeds: at 48 steps a warm-up of 10 takes a fifth of "
-        "the run away",
-        protocol=fresh_seeds.PROTOCOL,
-        limits="48 steps in all",
-        recipes=fresh_seeds.warmup_fresh_recipes,
-        judge=fresh_seeds.judge_warmup_fresh,
     ),
     Claim(
         name="ramp",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,7 +10,6 @@ from bstheory.reproduction.arms import (
     ANCHOR_BATCH_SIZE,
     ANCHOR_BETA2,
     BATCH_SIZES,
-    FACTORS,
     HALF_LIFE,
     SEEDS,
     centre,
@@ -267,12 +265,10 @@ def judge_c3(o: Outcomes) -> list[Finding]:
 # Adafactor's two meanings of its decay.
 
 
-def judge_adafactor(
-    o: Outcomes, *, seeds: Sequence[int] = SEEDS, factors: Sequence[float] = FACTORS
-) -> list[Finding]:
+def judge_adafactor(o: Outcomes) -> list[Finding]:
     statements = {}
     for b in (SMALL, LARGE):
-        power, half = (at(o, n, b, seeds=seeds, factors=factors) for n in ("adafactor_power", "adafactor"))
+        power, half = at(o, "adafactor_power", b), at(o, "adafactor", b)
         text = f"at batch size {b} the power law of the code and the half-life of the text match within"
         statements[f"{text} {MARGIN}"] = Test(
             values=power.losses - half.losses, margin=MARGIN, numbers=means(power=power, half_life=half)
@@ -286,23 +282,12 @@ C10_FORMATS = ("float32", "bf16_nearest", "bf16_stochastic")
 C10_BATCH_SIZES = (SMALL, 16)
 
 
-def c10_recipes(*, seeds: Sequence[int] = SEEDS, factors: Sequence[float] = FACTORS) -> list[Recipe]:
-    return [
-        r
-        for b in C10_BATCH_SIZES
-        for w in C10_FORMATS
-        for r in grid("adafactor", b, weights=w, seeds=seeds, factors=factors)
-    ]
+def c10_recipes() -> list[Recipe]:
+    return [r for b in C10_BATCH_SIZES for w in C10_FORMATS for r in grid("adafactor", b, weights=w)]
 
 
-def judge_c10(
-    o: Outcomes, *, seeds: Sequence[int] = SEEDS, factors: Sequence[float] = FACTORS
-) -> list[Finding]:
-    arms = {
-        (w, b): at(o, "adafactor", b, weights=w, seeds=seeds, factors=factors)
-        for w in C10_FORMATS
-        for b in C10_BATCH_SIZES
-    }
+def judge_c10(o: Outcomes) -> list[Finding]:
+    arms = {(w, b): at(o, "adafactor", b, weights=w) for w in C10_FORMATS for b in C10_BATCH_SIZES}
     harm = {b: arms["bf16_nearest", b].losses - arms["float32", b].losses for b in C10_BATCH_SIZES}
     table = {w: {str(b): float(np.mean(arms[w, b].losses)) for b in C10_BATCH_SIZES} for w in C10_FORMATS}
     close = arms["bf16_stochastic", SMALL].losses - arms["float32", SMALL].losses

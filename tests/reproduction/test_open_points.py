@@ -140,7 +140,7 @@ def test_the_throughput_rule_is_judged_at_equal_modelled_cost() -> None:
 
 def test_repetitions_use_seeds_of_their_own() -> None:
     by_name = {c.name: c for c in claims.CLAIMS}
-    for name in ("c4", "c5", "c10", "adafactor-decay"):
+    for name in ("c4", "c5"):
         first = {r.seed for r in by_name[name].recipes()}
         again = {r.seed for r in by_name[f"{name}-fresh-seeds"].recipes()}
         assert not first & again and len(again) == 12
@@ -148,7 +148,8 @@ def test_repetitions_use_seeds_of_their_own() -> None:
     arms = {(r.beta1, r.clip, r.optimizer, r.batch_sizes): 0 for r in fresh_seeds.momentum_recipes()}
     for r in fresh_seeds.momentum_recipes():
         arms[r.beta1, r.clip, r.optimizer, r.batch_sizes] += 1
-    assert set(arms.values()) == {60}
+    assert {n for (*_, sizes), n in arms.items() if sizes[0][0] == 1} == {32}
+    assert {n for (*_, sizes), n in arms.items() if sizes[0][0] == 64} == {40}
 
 
 def test_every_numbered_claim_has_an_entry() -> None:
