@@ -12,11 +12,12 @@ import numpy as np
 
 from bstheory.reproduction.arms import HALF_LIFE, centre, tuned
 from bstheory.reproduction.claim import Finding, Outcomes
-from bstheory.reproduction.half_life_units import RATES, SEEDS
+from bstheory.reproduction.half_life_units import SEEDS
 from bstheory.reproduction.judging import LARGE, Test, family
 from bstheory.training.stacked import Recipe
 
 SMALL = 4
+RATES = (0.175, 0.35, 0.7, 1.4, 2.8)  # of the centre
 ROWS = (768, 3072, 6144)
 
 

@@ -244,8 +244,8 @@ CLAIMS = (
         predicted="the second half is testable: signal falls and noise stays as a run gets longer, so the critical batch size "
         "rises (`critical_batch_sfo`, `nqm_critical_batch`) and the penalty of a large batch on equal tokens falls with the "
         "budget. The first half names no measurable quantity and is not judged",
-        protocol="batch sizes 4 and 64, budgets of 24,576, 98,304 and 196,608 tokens, three rates x five fresh seeds for every arm, "
-        "the rate of a seed chosen by the other seeds; Holm over the statements",
+        protocol="batch sizes 4 and 64, budgets of 24,576, 98,304 and 196,608 tokens, five rates x five fresh seeds for every arm (three "
+        "at first, widened because several arms had been best at an end), the rate of a seed chosen by the other seeds; Holm over the statements",
         limits="a factor of 8 in the budget; at the smallest, batch size 64 has 12 steps, so warm-up and momentum weigh in",
         recipes=far_from_convergence.recipes,
         judge=far_from_convergence.judge,
