@@ -282,6 +282,8 @@ def data(
         raw: leave the header out.
         json: write the description to this file, or - for stdout.
     """
+    if text[:1] == ("prepare",) and not Path("prepare").exists():
+        text = text[1:]  # bstheory data prepare a.txt: the verb may be said
     from bstheory.training.prepare import prepare_stream, prepare_text
     from bstheory.training.prepare import tokenizer as find_tokenizer
 

@@ -172,6 +172,8 @@ def finetune(
                 return 130
         if pretrained.save is not None and here.main:
             pretrained.save(Path(out) / "model")
+    if not here.main:
+        return 0
     if json is not None:
         table = [dataclasses.asdict(m) | {"total": m.total} for m in memory]
         emit({"name": run.name, "validation_loss_before": before, "memory": table, **run.summary}, json)

@@ -1,4 +1,4 @@
-"""``bstheory data prepare``: text to token shards, with progress, atomically, each document ended by one
+"""``bstheory data``: text to token shards, with progress, atomically, each document ended by one
 token.
 
 Tokenizers: ``bytes`` (ids 0-255, documents ended by byte 0) and ``gpt2`` (byte-pair encoding, 50,257 ids,

@@ -14,9 +14,11 @@ import numpy as np
 from bstheory.errors import InputError, input_error
 from bstheory.files import atomic_write
 from bstheory.run import Run
+from bstheory.schedules.statistics import noise_scale_interval
 from bstheory.training.checkpoints import list_checkpoints
 from bstheory.training.config import TrainConfig
 
+BLOCKS = 20  # of consecutive records, whose means count as independent
 SERIES = ("loss", "batch_size", "learning_rate", "grad_norm", "beta2", "noise", "signal", "validation_loss")
 
 
@@ -75,21 +77,39 @@ def rewrite_log(folder: Path, records: Sequence[Record]) -> None:
     atomic_write(folder / "log.jsonl", "".join(map(line, records)))
 
 
-def _noise_scales(series: dict[str, np.ndarray]) -> dict[str, float]:
-    """Mean noise over mean signal in the first and the last third of the records, in sequences, and their
-    ratio."""
+def _noise_scales(series: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Mean noise over mean signal in the first and the last third of the records, in sequences, each with its
+    Fieller interval at 95 % where that is bounded, and their ratio."""
     if "noise" not in series or series["noise"].shape[1] < 3:
         return {}
     third = series["noise"].shape[1] // 3
     parts = {"noise_scale_first": slice(None, third), "noise_scale_last": slice(-third, None)}
-    found = {}
+    found: dict[str, Any] = {}
     for name, part in parts.items():
-        noise, signal = (np.nanmean(series[key][0, part]) for key in ("noise", "signal"))
-        if signal > 0:
-            found[name] = float(noise / signal)
-    if len(found) == 2 and found["noise_scale_first"] > 0:
+        noise, signal = (series[key][0, part] for key in ("noise", "signal"))
+        measured = np.isfinite(noise) & np.isfinite(signal)
+        noise, signal = noise[measured], signal[measured]
+        if not noise.size or signal.mean() <= 0:
+            continue
+        found[name] = float(noise.mean() / signal.mean())
+        blocks = min(BLOCKS, noise.size // 2)
+        if blocks >= 2 and (interval := noise_scale_interval(noise, signal, batches=blocks)).bounded:
+            found[f"{name}_interval"] = [interval.low, interval.high]
+    if "noise_scale_last" in found and found.get("noise_scale_first", 0.0) > 0:
         found["noise_scale_growth"] = found["noise_scale_last"] / found["noise_scale_first"]
     return found
+
+
+def _utilization(config: TrainConfig, provenance: dict[str, Any], summary: dict[str, Any]) -> float | None:
+    """Model FLOPs utilization, all devices together; None where the peak of the device is not known, and in
+    fine-tuning, where the model need not be the configuration's and some of it may be frozen."""
+    from bstheory.training.throughput import flops_per_token, peak_flops
+
+    peak = peak_flops(summary["device"], config.precision)
+    if peak is None or not summary["tokens_per_second"] or "pretrained" in provenance:
+        return None
+    flops = summary["tokens_per_second"] * flops_per_token(config.model, config.length)
+    return flops / (peak * summary["world_size"])
 
 
 def run_of_records(
@@ -121,6 +141,7 @@ def run_of_records(
         series=series,
         summary={
             **summary,
+            "mfu": _utilization(config, provenance, summary),
             "validation": validation,
             # Of a run that stopped early the last validation is not the final one.
             "final_validation_loss": validation[-1]["loss"] if validation and summary["finished"] else None,

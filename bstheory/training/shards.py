@@ -49,7 +49,7 @@ def open_shard(path: Path | str) -> np.ndarray:
             raise input_error(
                 got=f"shard {str(path)!r} of version {words[1]}",
                 rule=f"version {VERSION} (uint16 tokens) is the one that is read",
-                do="write it again with `bstheory data prepare`",
+                do="write it again with `bstheory data`",
             )
         expected = offset + 2 * int(words[2])
         if size != expected:
@@ -114,7 +114,7 @@ def find_shards(where: Path | str) -> list[Path]:
         raise input_error(
             got=f"data path {str(where)!r}",
             rule="there is no .bin shard",
-            do="prepare one with `bstheory data prepare`, or check the path",
+            do="prepare one with `bstheory data`, or check the path",
         )
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import importlib.util
+import json
 import lzma
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from bstheory.errors import InputError
 from bstheory.files import read_json
 from bstheory.training import prepare
+from bstheory.training.commands import data
 from bstheory.training.prepare import prepare_text, text_documents, tokenizer, write_documents
 from bstheory.training.shards import open_shard
 
@@ -75,6 +77,38 @@ def test_gpt2_encodes_as_released() -> None:
         50256,
         50256,
     ]  # text cannot forge the end of a document
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_streamed_data_set_holds_its_first_documents_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A data set in a local folder, streamed by the real library without network."""
+    pytest.importorskip("datasets")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    texts = [f"document {k}" for k in range(50)]
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "train.jsonl").write_text("\n".join(json.dumps({"text": t}) for t in texts))
+    found = prepare.prepare_stream(
+        str(tmp_path / "set"),
+        tmp_path / "out",
+        encoder=tokenizer("bytes"),
+        max_tokens=100,
+        validation_documents=5,
+    )
+    val, train = (open_shard(tmp_path / "out" / part / "00000.bin") for part in ("val", "train"))
+    assert val.astype(np.uint8).tobytes().decode() == "".join(f"{t}\0" for t in texts[:5])
+    assert train.astype(np.uint8).tobytes().decode() == "".join(f"{t}\0" for t in texts[5:])[:100]
+    assert found["train"]["tokens"] == 100 and found["val"]["documents"] == 5
+
+
+def test_the_verb_prepare_may_be_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.txt", "b.txt"):
+        Path(name).write_text("some text")
+    options = {"tokenizer": "bytes", "validation": ("b.txt",)}
+    assert data(("prepare", "a.txt"), out="one", **options) == data(("a.txt",), out="two", **options) == 0
+    assert read_json("one/train/data.json") == read_json("two/train/data.json")
 
 
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -252,6 +252,27 @@ def test_noise_statistics_are_recorded(shards: Path, here: World) -> None:
     config = small_config(statistics=True, micro_batch_size=1, max_micro_batch_size=None)
     run = build(config, shards, here).run()
     assert np.all(run.series["noise"] > 0) and run.series["signal"].shape == run.series["noise"].shape
+    noise, signal = run.series["noise"][0], run.series["signal"][0]
+    for name, part in (("first", slice(None, 16)), ("last", slice(-16, None))):
+        scale = run.summary.get(f"noise_scale_{name}")
+        assert (scale is None) == (signal[part].mean() <= 0)
+        if scale is not None:
+            assert scale == pytest.approx(noise[part].mean() / signal[part].mean())
+    low, high = run.summary["noise_scale_first_interval"]
+    assert low < run.summary["noise_scale_first"] < high
+    assert run.summary["mfu"] is None  # a CPU's peak is not looked up
+
+
+def test_utilization_is_that_of_the_devices_peak() -> None:
+    from bstheory.training.records import run_of_records
+    from bstheory.training.throughput import flops_per_token
+
+    config = small_config(model=model_config("gpt2_124m"), precision="bfloat16", seq_len=None)
+    summary = {"device": "NVIDIA H200", "tokens_per_second": 5e5, "world_size": 2}
+    run = run_of_records([], config=config, provenance={}, summary=summary)
+    assert run.summary["mfu"] == pytest.approx(5e5 * flops_per_token(config.model) / (2 * 989.4e12))
+    tuned = run_of_records([], config=config, provenance={"pretrained": "x"}, summary=summary)
+    assert tuned.summary["mfu"] is None
 
 
 @pytest.mark.parametrize("rule", ["adamw", "adafactor", "sgd"])
