@@ -108,18 +108,21 @@ class Tuned:
 
         On an edge the edge itself.
         """
+        return np.array([self._vertex(column) for column in np.minimum(self.table, np.log(256.0)).T])
+
+    def optimal_rate_of_mean(self) -> float:
+        """The same vertex for the mean curve over the seeds, which noise does not pull to the grid's middle."""
+        return self._vertex(np.minimum(self.table, np.log(256.0)).mean(axis=1))
+
+    def _vertex(self, losses: np.ndarray) -> float:
         logs = np.log(self.grid_rates)
-        found = []
-        for column in np.minimum(self.table, np.log(256.0)).T:
-            i = int(np.argmin(column))
-            if 0 < i < len(column) - 1:
-                a, b, c = column[i - 1 : i + 2]
-                curve = a - 2 * b + c
-                shift = 0.5 * (a - c) / curve if curve > 0 else 0.0
-                found.append(logs[i] + shift * (logs[1] - logs[0]))
-            else:
-                found.append(logs[i])
-        return np.exp(found)
+        i = int(np.argmin(losses))
+        shift = 0.0
+        if 0 < i < len(losses) - 1:
+            a, b, c = losses[i - 1 : i + 2]
+            curve = a - 2 * b + c
+            shift = 0.5 * (a - c) / curve if curve > 0 else 0.0
+        return float(np.exp(logs[i] + shift * (logs[1] - logs[0])))
 
 
 def tuned(outcomes: Outcomes, recipes: Sequence[Recipe]) -> Tuned:

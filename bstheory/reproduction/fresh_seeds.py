@@ -52,7 +52,12 @@ def c4_fresh_recipes() -> list[Recipe]:
 def judge_c4_fresh(o: Outcomes) -> list[Finding]:
     ends = [at(o, "adam", b, **FRESH) for b in (SMALL, LARGE)]
     slopes = np.log(ends[1].optimal_rates() / ends[0].optimal_rates()) / math.log(LARGE / SMALL)
-    numbers = {"exponent": float(slopes.mean()), **means(small=ends[0], large=ends[1])}
+    of_means = math.log(ends[1].optimal_rate_of_mean() / ends[0].optimal_rate_of_mean())
+    numbers = {
+        "exponent": float(slopes.mean()),
+        "exponent_of_the_mean_curves": of_means / math.log(LARGE / SMALL),
+        **means(small=ends[0], large=ends[1]),
+    }
     statements = {
         "the tuned learning rate grows more slowly than the square root of the batch size": Test(
             values=0.5 - slopes, numbers=numbers
