@@ -111,7 +111,7 @@ class Tuned:
         return np.array([self._vertex(column) for column in np.minimum(self.table, np.log(256.0)).T])
 
     def optimal_rate_of_mean(self) -> float:
-        """The same vertex for the mean curve over the seeds, which noise does not pull to the grid's middle."""
+        """The vertex for the mean curve over the seeds, which noise hardly pulls to the grid's middle."""
         return self._vertex(np.minimum(self.table, np.log(256.0)).mean(axis=1))
 
     def _vertex(self, losses: np.ndarray) -> float:
