@@ -48,7 +48,7 @@ def predict(
     speed_steps: int = 8,
     speed_batch_sizes: OptionalInts = None,
     compile: bool = False,
-    simulate: bool = True,
+    no_simulation: bool = False,
     device: OptionalDevice = None,
     json: JsonFile = None,
 ) -> int:
@@ -78,7 +78,7 @@ def predict(
         speed_steps: timed steps at each of three batch sizes; 0 leaves the probe of the speed out.
         speed_batch_sizes: that fit into one forward pass; default those of the campaign up to 64.
         compile: torch.compile in the probe of the speed.
-        simulate: tune Adam in the simulator at the probe's noise scale.
+        no_simulation: do not tune Adam in the simulator at the probe's noise scale.
         device: of the probes.
         json: also write the predictions to this file, or - for stdout.
     """
@@ -142,7 +142,7 @@ def predict(
                 progress=progress,
             )
     simulated = []
-    if simulate and probe is not None and probe.noise_scale:
+    if not no_simulation and probe is not None and probe.noise_scale:
         with progress_line(silent=json == "-") as progress:
             simulated = simulate_campaign(
                 batch_sizes=batch_sizes,

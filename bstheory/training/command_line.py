@@ -7,14 +7,19 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from tyro.conf import arg
 
 from bstheory.errors import input_error
 from bstheory.terminal import quiet
 
 OptimizerName = Literal["adamw", "sgd", "sign_sgd", "signum", "adafactor", "muon"]
 Precision = Literal["float32", "bfloat16_autocast", "bfloat16"]
-SinkName = Literal["tensorboard", "trackio", "wandb"]
+SinkNames = Annotated[
+    tuple[Literal["tensorboard", "trackio", "wandb"], ...],
+    arg(metavar="{tensorboard,trackio,wandb} ...", help_behavior_hint=""),
+]
 
 
 def count(text: str | int) -> int:

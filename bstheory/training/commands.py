@@ -26,7 +26,7 @@ from bstheory.terminal import (
 from bstheory.training.command_line import (
     OptimizerName,
     Precision,
-    SinkName,
+    SinkNames,
     count,
     need,
     open_text,
@@ -70,7 +70,7 @@ def train(
     out: OptionalPlace = None,
     resume: bool = False,
     stop_after_seconds: OptionalFloat = None,
-    log_to: tuple[SinkName, ...] = (),
+    log_to: SinkNames = (),
     json: JsonFile = None,
 ) -> int:
     """Train a language model under a batch-size schedule and a token half-life; under torchrun on many

@@ -22,7 +22,7 @@ from bstheory.terminal import (
 from bstheory.training.command_line import (
     OptimizerName,
     Precision,
-    SinkName,
+    SinkNames,
     count,
     optimizer_config,
     print_table,
@@ -53,7 +53,7 @@ def finetune(
     seed: int = 0,
     device: OptionalDevice = None,
     resume: bool = False,
-    log_to: tuple[SinkName, ...] = (),
+    log_to: SinkNames = (),
     json: JsonFile = None,
 ) -> int:
     """Fine-tune a checkpoint or a Hugging Face causal language model on a text, in little memory.

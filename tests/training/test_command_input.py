@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from bstheory import cli
 
@@ -50,3 +51,19 @@ def test_mistakes_are_one_line_before_any_work(
     assert left.value.code == 2 and "\n" not in error and message in error
     assert (tmp_path / "a_file").read_text() == "mine"
     assert [path.name for path in tmp_path.iterdir()] == ["a_file"]
+
+
+def test_a_device_that_runs_out_of_memory_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The estimate may be too low; a GPU then says so itself, in many lines."""
+
+    def exhausted(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 has ...")
+
+    monkeypatch.setattr("bstheory.training.trainer.Trainer.train_step", exhausted)
+    with pytest.raises(SystemExit) as left:
+        cli.main(("train", "tiny_study", "--tokens", "2k", "--device", "cpu", "--out", str(tmp_path / "r")))
+    error = capsys.readouterr().err.strip()
+    assert left.value.code == 2 and "\n" not in error
+    assert "Tried to allocate 2.00 GiB" in error and "Lower --micro-batch-size" in error

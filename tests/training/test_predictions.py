@@ -280,7 +280,7 @@ def test_a_probe_measures_the_noise_scale(
         data=str(shards),
         probe_steps=20,
         speed_steps=0,
-        simulate=False,
+        no_simulation=True,
         device="cpu",
     )
     document = json.loads(path.read_text())
