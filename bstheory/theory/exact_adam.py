@@ -16,6 +16,7 @@ from bstheory.theory.exact import (
     Known,
     largest,
     one_minus_beta,
+    per_step,
     right_side,
     smallest,
     total,
@@ -23,6 +24,7 @@ from bstheory.theory.exact import (
 )
 from bstheory.theory.theorems import (
     adam_norm_test,
+    adam_norm_test_deterministic_schedule,
     adam_norm_test_log_route,
     adam_norm_test_token_half_life,
     adam_token_half_life,
@@ -33,6 +35,7 @@ from bstheory.theory.theorems import (
     adam_token_half_life_variance_aware,
     adam_unnormalised,
     adam_unnormalised_momentum,
+    sqrt_v_weighted_test,
 )
 
 Batches = list[int]
@@ -262,7 +265,57 @@ def norm_test_tokens(known: Known, batches: Batches) -> Ball:
     return norm_forms(adam_norm_test_token_half_life.master, conclude=form)["l1"](**symbols, net=net)
 
 
+def norm_test_schedule(known: Known, batches: Batches) -> Ball:
+    """The sequences of ``adam_norm_test_deterministic_schedule.sequences`` in balls, then its bound."""
+    K, f, growth, theta = len(batches), 1 - known["beta1"], 1 + known["eta"] ** 2, known["theta"]
+    rates, L, zero = per_step(known["alpha"], batches), known["L"], flint.arb(0)
+    c = [one_minus_beta(batch, known["h"]) for batch in batches]
+    y = [(1 - x).sqrt() for x in c]
+    gam, before = [known["beta1"] / root for root in y], [rates[0], *rates[:-1]]
+    t = list(itertools.accumulate(y, lambda product, root: product * root))
+    kappa = [zero] * K + [gam[-1] / (1 - gam[-1])]
+    for k in reversed(range(K)):
+        kappa[k] = gam[k] * rates[k] * (1 + kappa[k + 1]) / before[k]
+    a = [rate * (1 + after) for rate, after in zip(rates, kappa[1:], strict=True)]
+    J = [1 / (c[0] * (1 - gam[0] ** 2))]
+    for k in range(K):
+        J.append(gam[k] ** 2 * J[k] + 1 / c[k])
+    weight = [growth * J[k + 1] * c[k] for k in range(K)]
+    xi = known["zeta"] * largest(weight) - 1
+    A = [zero, *(a[k] * f * weight[k] / (4 * theta) for k in range(K))]
+    for k in reversed(range(K)):
+        A[k] = A[k].max((A[k + 1] - known["abel"] * a[k] * f) / (y[k] * xi / (1 + xi)))
+    at_start = start(known)
+    phi, left = zero, []
+    for k in reversed(range(K)):
+        nu = t[k] * at_start["q_min"]
+        psi = L * a[k] ** 2 * (gam[k] + flint.arb(1) / 2) + phi
+        phi = gam[k] * psi + L * a[k] ** 2 * (gam[k] + 3 * gam[k] ** 2 / 2)
+        phi += xi * A[k] * y[k] * L**2 * before[k] ** 2 / nu
+        spent = (A[k + 1] - A[k] * y[k] * xi / (1 + xi)) / (a[k] * f)
+        left.append(1 - theta - spent - growth * psi * f / (a[k] * (1 - gam[k]) * nu))
+    y_bar = largest(y)
+    more = {"A_0": A[0], "net": smallest(left), "a_min": smallest(a), "f": f, "T_t": total(t), "s": growth}
+    more |= {"y_bar": y_bar, "z": 1 - y_bar, "c_max": largest(c)}
+    return closed_l1()(**known, **at_start, **more)
+
+
+@functools.cache
+def closed_l1() -> Closed:
+    return right_side(adam_norm_test_deterministic_schedule.master("l1"))
+
+
+def weighted_test(known: Known, batches: Batches | None) -> Ball:
+    v, G = vector(known["v"]), vector(known["G"])
+    v = v * len(G) if len(v) == 1 else v
+    signal = total(g**2 / x.sqrt() for g, x in zip(G, v, strict=True))
+    symbols = {"s": 1 + known["eta"] ** 2, "signal": signal, "y": known["beta2"].sqrt()}
+    return closed(sqrt_v_weighted_test.one_step, which="growth")(**symbols)
+
+
 VALUES = {
+    "adam_norm_test_deterministic_schedule": norm_test_schedule,
+    "sqrt_v_weighted_test": weighted_test,
     "adam_token_half_life": plain,
     "adam_token_half_life_sharp": sharp,
     "adam_token_half_life_initial": initial,

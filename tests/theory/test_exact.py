@@ -60,6 +60,16 @@ CASES = [
         | {"h": 4000.0, "nondecreasing": 1},
         [4, 4, 5, 5],
     ),
+    (
+        "adam_norm_test_deterministic_schedule",
+        {k: v for k, v in NORM.items() if k not in ("beta2", "K")} | START | {"h": 693.0},
+        [1, 1, 2, 1, 1],
+    ),
+    (
+        "sqrt_v_weighted_test",
+        {"G": [1.0, 0.2], "sigma": [1.0, 2.0], "v": [1.0, 3.0], "eta": 0.4, "beta2": 0.99},
+        None,
+    ),
     ("sgd_nonconvex_batch_schedule", SGD | {"sigma_sq": 2.0}, BATCHES),
     ("sgd_nonconvex_batch_schedule", SGD | {"sigma_sq": 2.0, "eta": [0.1, 0.2, 0.1, 0.3, 0.2]}, BATCHES),
     ("sign_sgd_batch_schedule", {"L_1": 2.0, "Delta": 1.0, "noise": [1.0, 0.5], "delta": 0.1}, BATCHES),
