@@ -96,6 +96,16 @@ def plot(seen: Comparison | Sequence[Comparison], titles: Sequence[str] = ()) ->
     return drawn
 
 
+_TRAINING_LABELS = {
+    "loss": "training loss (nats/token)",
+    "validation_loss": "validation loss (nats/token)",
+    "batch_size": "batch size (sequences)",
+    "learning_rate": "learning rate (1)",
+    "beta2": "beta2 (1)",
+    "grad_norm": "gradient norm (nats/param)",
+    "noise": "noise of one sequence (nats²/param²)",
+    "signal": "|mean gradient|² (nats²/param²)",
+}
 _LABELS = {
     "weighted_sq_gradient": "weighted sum of |grad F|² (grad²)",
     "loss": "expected loss",
@@ -184,6 +194,7 @@ def plot_run(run: Run, quantities: Sequence[str] = ()) -> Figure:
     import matplotlib as mpl
 
     names = list(quantities) or [n for n in run.series if n != "weight"]
+    units = _TRAINING_LABELS if "model" in run.config else _LABELS
     with mpl.rc_context(STYLE):
         drawn = figure(5.6, 2.4 * len(names) + 0.6)
         axes = drawn.subplots(len(names), 1, squeeze=False, sharex=True)[:, 0]
@@ -204,9 +215,10 @@ def plot_run(run: Run, quantities: Sequence[str] = ()) -> Figure:
                 color=BLUE,
                 marker=marker,
                 markersize=4,
+                drawstyle="steps-pre" if name in ("batch_size", "beta2") and not sparse else "default",
                 label=f"mean of {counted(len(run.seeds), 'seed')}" if many else f"seed {run.seeds[0]}",
             )
-            panel.set_ylabel(name.replace("_", " "))
+            panel.set_ylabel(units.get(name, name.replace("_", " ")))
             if at.any() and np.nanmin(shown) > 0 and np.nanmax(shown) > 20 * np.nanmin(shown):
                 panel.set_yscale("log")
         axes[0].legend()

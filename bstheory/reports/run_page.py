@@ -108,7 +108,7 @@ def _run(number: int, run: Run, out: Path) -> dict[str, Any]:
         "figure": Markup(save_figure(plot_run(run), out / "figures", file)),
         "verdicts": theorem_verdicts(run),
         "summary": [
-            (key.replace("_", " "), _text(_short(value)))
+            (key.replace("_", " "), _measured(value) or _text(_short(value)))
             for key, value in run.summary.items()
             if value not in ([], {}, None, "")
         ],
@@ -151,6 +151,15 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> Any:
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", _text(value)
+
+
+def _measured(value: Any) -> str:
+    """A list of {tokens, loss} in words, or empty."""
+    if not isinstance(value, list) or not all(
+        isinstance(v, Mapping) and set(v) == {"tokens", "loss"} for v in value
+    ):
+        return ""
+    return "; ".join(f"{v['loss']:.4f} at {v['tokens']:,} tokens" for v in value)
 
 
 def _short(value: Any) -> Any:

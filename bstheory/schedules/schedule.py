@@ -81,7 +81,7 @@ class Schedule:
 
     @property
     def knots(self) -> tuple[int, ...]:
-        """Clock values: monotone between them, constant after the last."""
+        """Clock values between which it is monotone; after the last it is constant."""
         return CURVES[self.name].knots(self.params)
 
     @property
@@ -155,7 +155,7 @@ class Schedule:
 
     @property
     def hash(self) -> str:
-        """Sha256 of the canonical JSON: equal schedules, equal hashes, on every machine."""
+        """Sha256 of the canonical JSON, so that equal schedules have equal hashes on every machine."""
         text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -122,7 +122,7 @@ class Statistics:
 
     @property
     def noise_scale(self) -> float:
-        """noise / signal in samples; NaN-free: raises where the signal estimate is not positive.
+        """noise / signal in samples, which raises where the signal estimate is not positive.
 
         A ratio of two estimates from one step is biased and heavy-tailed: average both over steps
         (:func:`noise_scale_interval`) before quoting it.

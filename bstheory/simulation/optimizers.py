@@ -74,7 +74,7 @@ class Optimizer:
 
     @property
     def corrected(self) -> str:
-        """How the moments are bias-corrected: ``none``, ``exact`` or ``stock``."""
+        """How the moments are bias-corrected, ``none``, ``exact`` or ``stock``."""
         return "none"
 
     def config(self) -> dict[str, Any]:

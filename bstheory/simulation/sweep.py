@@ -75,6 +75,8 @@ def statistics(values: np.ndarray) -> dict[str, float | None]:
         return dict.fromkeys(("mean", "se", "q05", "q50", "q95"))
     q05, q50, q95 = np.quantile(values, [0.05, 0.5, 0.95])
     error = float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else None
+    if error is not None and values.min() == values.max():
+        error = 0.0  # equal numbers have no spread; their mean is rounded
     return {
         "mean": float(values.mean()),
         "se": error,

@@ -172,6 +172,11 @@ def uses(step: Mapping[str, Any]) -> str:
     return ", ".join(dict.fromkeys(found))
 
 
+def _is_equality(part: Document) -> bool:
+    """Whether the step that a derivation's claim repeats is an identity; the claim itself is stored as <=."""
+    return any(step["name"] == part["claim"]["fact"] and step["relation"] == "==" for step in part["steps"])
+
+
 def text(document: Document) -> str:
     """The derivation in plain text, step by step."""
     lines: list[str] = []
@@ -197,7 +202,8 @@ def text(document: Document) -> str:
             if step.get("lemma"):
                 lines.append(f"         formal proof: lemma {step['lemma']}")
         claim = part["claim"]
-        lines += ["", f"Therefore  {claim['lhs']} <= {claim['rhs']}", ""]
+        symbol = "=" if _is_equality(part) else "<="
+        lines += ["", f"Therefore  {claim['lhs']} {symbol} {claim['rhs']}", ""]
         lines += [
             f"  {key}: {entry['meaning']}" for key, entry in part["symbols"].items() if entry["meaning"]
         ]
@@ -298,7 +304,8 @@ def latex_file(document: Document) -> str:
             body.append(display(part, left, "=" if symbol == "=" else r"\le", right))
         body.append(r"\end{enumerate}")
         claim = part["claim"]
-        body.append(r"\paragraph{Conclusion}" + display(part, claim["lhs"], r"\le", claim["rhs"]))
+        symbol = "=" if _is_equality(part) else r"\le"
+        body.append(r"\paragraph{Conclusion}" + display(part, claim["lhs"], symbol, claim["rhs"]))
     return PREAMBLE + "\n".join(body) + "\n\\end{document}\n"
 
 
@@ -367,7 +374,8 @@ def _markdown_steps(name: str, part: Document) -> list[str]:
         "Therefore",
         "",
         "$$",
-        f"{latex(part, claim['lhs'])} \\le {latex(part, claim['rhs'])}",
+        f"{latex(part, claim['lhs'])} {'=' if _is_equality(part) else chr(92) + 'le'} "
+        f"{latex(part, claim['rhs'])}",
         "$$",
         "",
     ]

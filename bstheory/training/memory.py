@@ -50,7 +50,7 @@ class MemoryEstimate:
 
     @property
     def peak(self) -> int:
-        """The larger of two moments: the loss (activations and logits alive, gradients not yet), or the end
+        """The larger of two moments, the loss (activations and logits alive, gradients not yet), or the end
         of the backward pass (gradients alive, activations gone) with the optimizer's temporaries."""
         persistent = self.weights + self.state
         return persistent + max(self.activations + self.logits, self.gradients + self.temporary)

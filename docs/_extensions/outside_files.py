@@ -40,10 +40,14 @@ def inside(text: str, docname: str) -> str:
     return re.sub(rf"\]\({re.escape(outward)}experiments/", f"]({'../' * depth}experiments/", text)
 
 
+def back(text: str, docname: str) -> str:
+    """Links from a copied page to ``docs/``: the copy is as deep below it as the page is below the root."""
+    return text.replace(f"]({'../' * docname.count('/')}docs/", f"]({'../' * docname.count('/')}")
+
+
 def read(app: Any, docname: str, source: list[str]) -> None:
     """Sphinx's ``source-read`` event."""
-    if not docname.startswith("experiments/"):
-        source[0] = inside(source[0], docname)
+    source[0] = (back if docname.startswith("experiments/") else inside)(source[0], docname)
 
 
 def setup(app: Any) -> dict[str, Any]:
