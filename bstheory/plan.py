@@ -20,6 +20,7 @@ from bstheory.plan_rules import Target as Target
 from bstheory.plan_rules import Value as Value
 from bstheory.plan_rules import norm_test_max_batch as norm_test_max_batch
 from bstheory.plan_rules import target
+from bstheory.schedules.schedule import MAX_CLOCK
 from bstheory.terminal import (
     JsonFile,
     OptionalFloat,
@@ -204,19 +205,27 @@ def _check(given: dict[str, Any]) -> None:
         )
     for name in ("from_batch_size", "to_batch_size", "seq_len", "to_seq_len", "num_tokens", "warmup_steps"):
         value = given[name]
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            raise input_error(got=f"{name}={value!r}", rule=f"{name} is a positive integer", do="pass one")
+        whole = isinstance(value, int) and not isinstance(value, bool) and 1 <= value < MAX_CLOCK
+        if value is not None and not whole:
+            raise input_error(
+                got=f"{name}={value!r:.40}", rule=f"{name} is a positive integer below 2^53", do="pass one"
+            )
     for name, holds, rule in (
         ("beta2", lambda x: 0 < x < 1, "it lies in (0, 1)"),
         ("beta1", lambda x: 0 <= x < 1, "it lies in [0, 1)"),
         ("learning_rate", lambda x: x is None or 0 < x < math.inf, "it is positive"),
         ("weight_decay", lambda x: 0 <= x < math.inf, "it is at least 0"),
+        (
+            "weight_decay",
+            lambda x: x * (given["learning_rate"] or 0.0) < 1,
+            f"the decay per step, times learning_rate={given['learning_rate']}, is below 1",
+        ),
         ("eps", lambda x: 0 <= x < math.inf, "it is at least 0"),
         ("eta", lambda x: 0 < x < math.inf, "it is positive"),
         ("noise_scale", lambda x: x is None or 0 < x < math.inf, "it is positive"),
         (
             "throughput",
-            lambda x: x is None or (x and all(b >= 1 and s > 0 for b, s in x.items())),
+            lambda x: x is None or (x and all(b >= 1 and 0 < s < math.inf for b, s in x.items())),
             "it maps batch sizes to positive tokens per second",
         ),
     ):
@@ -291,6 +300,10 @@ def _warnings(
         )
     if warmup_steps is not None and any(t.batch_size != ref["batch_size"] for t in targets):
         found.append("warmup in tokens and warmup in steps differ; say in any comparison which one was kept")
+    if ref["weight_decay"] > 0 and ref["learning_rate"] is None:
+        found.append(
+            "no transfer of weight decay is proposed: it needs the learning rate, which was not given"
+        )
     if any(t.tokens_per_step * LN2 / half2 > 1 for t in targets):
         found.append("a batch holds more than a half-life / ln 2 of tokens: v is then nearly the last g^2")
     return tuple(found)
@@ -302,6 +315,12 @@ def table(throughput: str) -> dict[int, float]:
     for piece in throughput.replace(",", " ").split():
         size, colon, speed = piece.partition(":")
         try:
+            if int(size) in found:
+                raise input_error(
+                    got=f"two throughputs of batch size {int(size)}",
+                    rule="each batch size is measured once",
+                    do="give their mean, or the one that counts",
+                )
             found[int(size)] = float(speed)
         except ValueError as error:
             raise input_error(

@@ -149,7 +149,9 @@ def _add_rates(
             ("adascale", "the progress of one SGD step"),
             ("surge", "the optimal rate of sign-like updates"),
         ):
-            factor = float(lr_factor(float(size), float(ref["batch_size"]), rule, noise_scale))
+            # In tokens, as every other rule: the noise scale counts sequences of the reference run.
+            before, noise = float(ref["batch_size"] * ref["seq_len"]), noise_scale * ref["seq_len"]
+            factor = float(lr_factor(before * ratio, before, rule, noise))
             rates[rule] = (lr * factor, what, f"holds at noise scale {noise_scale:g} only", "")
     decay = lr * ref["weight_decay"]
     for rule, (value, preserves, changes, slug) in rates.items():

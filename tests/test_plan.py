@@ -80,6 +80,32 @@ def test_sequence_length_counts():
     assert longer.value("beta2", "half_life") == pytest.approx(0.95 ** (2 / 512), rel=1e-14)
 
 
+def test_rules_of_the_noise_scale_count_tokens_too():
+    """Twice as many sequences, or sequences twice as long: the same rates."""
+    more = make(to_batch_size=2, learning_rate=3e-4, noise_scale=64.0)
+    longer = make(to_seq_len=2048, learning_rate=3e-4, noise_scale=64.0)
+    for rule in ("sqrt", "adascale", "surge"):
+        assert longer.value("learning_rate", rule) == pytest.approx(
+            more.value("learning_rate", rule), rel=1e-12
+        )
+
+
+def test_thresholds_of_the_warnings():
+    def texts(**changes):
+        return " ".join(make(**changes).warnings)
+
+    inside = 0.95 ** (1622 / 512)  # between beta1^2 and beta1
+    assert 0.81 < inside < 0.9
+    assert "sqrt(beta2)" not in texts(to_batch_size=1622) and "sqrt(beta2)" in texts(to_batch_size=2200)
+    for half_lives, warned in ((5, True), (8, False)):  # 1 - 2^-5 < 0.99 < 1 - 2^-8
+        at = round(half_lives * 13.5134 * 512) * 1024
+        found = plan(**REFERENCE, to_schedule=f"0:64 {at}:256", num_tokens=2 * at)
+        assert any("TokenHalfLife" in w for w in found.warnings) is warned
+    assert make(throughput={1: 95.0, 2: 100.0}).smallest_near_peak == 1  # exactly 95 %
+    assert "needs the learning rate" in texts(weight_decay=0.1)
+    assert "needs the learning rate" not in texts(weight_decay=0.1, learning_rate=1e-3)
+
+
 def test_published_beta2_limits_of_the_norm_test():
     """Smallest beta2 of condition (C) at beta1 = 0.9, as tabulated: .9612, .9623, .9677, .9786."""
     for eta, smallest in ((0.05, 0.9612), (0.2, 0.9623), (0.5, 0.9677), (1.0, 0.9786)):
@@ -133,6 +159,9 @@ BAD = [
     ({"to_batch_size": 0}, "to_batch_size=0"),
     ({"to_batch_size": None, "to_schedule": "0:64 x", "num_tokens": 5}, "piece 2 'x'"),
     ({"beta2": 1.0}, "beta2=1.0"),
+    ({"learning_rate": 2.0, "weight_decay": 0.5}, "the decay per step"),
+    ({"to_batch_size": 10**400}, "below 2^53"),
+    ({"throughput": {1: math.inf}}, "throughput="),
     ({"beta2": math.nan}, "beta2=nan"),
     ({"beta1": -0.1}, "beta1=-0.1"),
     ({"learning_rate": 0.0}, "learning_rate=0.0"),

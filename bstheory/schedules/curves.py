@@ -126,6 +126,13 @@ def _stages(t: Any, p: Params, m: Any) -> Any:
 
 def _linear(t: Any, p: Params, m: Any) -> Any:
     start, end = m.number(p["start"]), m.number(p["end"])
+    if all(isinstance(p[name], int) for name in ("start", "end")):
+        rise = p["end"] - p["start"]
+        if abs(rise) * p["over"] < 2**53:
+            # One rounding only: where the ramp passes a whole number it is that number, so that rounding down
+            # to a multiple does not lose a multiple there.
+            elapsed = m.minimum(m.maximum(t - p["begin"], 0), p["over"])
+            return start + m.number(rise) * elapsed / m.number(p["over"])
     return start + (end - start) * _progress(t, p, m)
 
 

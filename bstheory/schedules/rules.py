@@ -51,7 +51,7 @@ def _norm_test(s: Statistics, r: Rule) -> Pair:
 
 
 def _augmented(s: Statistics, r: Rule) -> Pair:
-    inner = _need(s, "inner_variance") / (r.tolerance**2 * s.norm_sq**2)
+    inner = _need(s, "inner_variance") / s.norm_sq / s.norm_sq / r.tolerance**2
     return max(inner, _need(s, "orthogonal_variance") / (r.orthogonal**2 * s.norm_sq)), 1.0
 
 
@@ -83,7 +83,7 @@ FORMULAS: dict[str, Callable[[Statistics, Any], Pair]] = {
     "norm_test": _norm_test,
     "published": lambda s, r: (s.spread, r.tolerance**2 * s.norm_sq),
     "coordinate": lambda s, r: (_need(s, "coordinate_ratio"), r.tolerance**2),
-    "inner_product": lambda s, r: (_need(s, "inner_variance"), r.tolerance**2 * s.norm_sq**2),
+    "inner_product": lambda s, r: (_need(s, "inner_variance"), r.tolerance**2 * s.norm_sq * s.norm_sq),
     "augmented": _augmented,
     "big_batch": lambda s, r: (s.noise, r.tolerance**2 * _signal(s, r)),
     "cabs": lambda s, r: (_need(s, "learning_rate") * s.noise, _loss(s)),
@@ -164,6 +164,7 @@ class Rule:
         if minimum is None:
             minimum = self.multiple if self.shrink else self.initial
             object.__setattr__(self, "minimum", minimum)
+        self._check_types()
         object.__setattr__(self, "throughput", tuple((int(b), float(t)) for b, t in self.throughput))
         checks: list[tuple[str, Any, bool, str]] = [
             ("name", self.name, self.name in FORMULAS, f"it is one of {', '.join(FORMULAS)}"),
@@ -178,7 +179,13 @@ class Rule:
             ("factor", self.factor, self.factor > 1, "it exceeds 1"),
             ("exponent", self.exponent, self.exponent > 0, "it is positive"),
             ("root", self.root, self.root is None or self.root > 0, "it is positive"),
-            ("population", self.population, self.population is None or self.population > 1, "it exceeds 1"),
+            (
+                "population",
+                self.population,
+                self.population is None
+                or (1 < self.population < math.inf and self.maximum <= self.population),
+                "it exceeds 1 and no batch is larger",
+            ),
             (
                 "signal_floor",
                 self.signal_floor,
@@ -194,8 +201,15 @@ class Rule:
             (
                 "throughput",
                 self.throughput,
-                self.name != "pollux" or (bool(self.throughput) and self.reference_batch_size is not None),
-                "pollux chooses from a throughput table relative to reference_batch_size",
+                self.name != "pollux"
+                or (
+                    bool(self.throughput)
+                    and all(b >= 1 and 0 < speed < math.inf for b, speed in self.throughput)
+                    and isinstance(self.reference_batch_size, int)
+                    and self.reference_batch_size >= 1
+                ),
+                "pollux chooses from pairs of a batch size and a positive throughput, relative to a positive "
+                "reference_batch_size",
             ),
         ]
         if self.growth_cap is not None and self.growth_cap > 1:
@@ -210,6 +224,34 @@ class Rule:
         for name, value, holds, rule in checks:
             if not holds:
                 raise input_error(got=f"{name}={value!r}", rule=rule, do="correct it")
+
+    def _check_types(self) -> None:
+        """Every attribute is of its kind: nothing is truncated to an integer or read as a truth value."""
+        whole = ("initial", "maximum", "minimum", "multiple", "population", "increment", "interval")
+        real = (
+            "tolerance",
+            "orthogonal",
+            "root",
+            "factor",
+            "exponent",
+            "smoothing",
+            "growth_cap",
+            "hysteresis",
+        )
+        kinds = dict.fromkeys(whole, int) | dict.fromkeys(real, int | float)
+        kinds |= {"signal_floor": int | float, "debias": bool, "shrink": bool}
+        words = {int: "an integer", bool: "True or False"}
+        for name, kind in kinds.items():
+            value = getattr(self, name)
+            fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+            if value is not None and not fits:
+                raise input_error(
+                    got=f"{name}={value!r}", rule=f"it is {words.get(kind, 'a number')}", do="pass one"
+                )
+        if not all(isinstance(b, int) for b, _ in self.throughput):
+            raise input_error(
+                got=f"throughput={self.throughput!r}", rule="batch sizes are integers", do="correct it"
+            )
 
     @property
     def hash(self) -> str:
@@ -316,8 +358,11 @@ class Rule:
         if wanted > self.maximum:
             return self.maximum, "maximum"
         wanted = self.multiple * math.ceil(math.ceil(wanted) / self.multiple)
-        if limited_by == "growth" and wanted > b * self.growth_cap:
-            wanted = max(b, self.multiple * math.floor(b * self.growth_cap / self.multiple))
+        if self.growth_cap is not None and wanted > b * self.growth_cap:  # rounding up went past the cap
+            wanted, limited_by = (
+                max(b, self.multiple * math.floor(b * self.growth_cap / self.multiple)),
+                "growth",
+            )
         if wanted < self.minimum:
             return self.minimum, "minimum"
         return wanted, limited_by

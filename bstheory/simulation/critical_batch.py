@@ -52,12 +52,21 @@ def steps_to_target(
     oscillate, and then an earlier visit below the target can be missed, so the answer is an **upper** bound.
 
     Raises:
-        InputError: a target that is not positive.
+        InputError: a number that is not finite or of the wrong sign.
     """
-    if not target > 0:
-        raise input_error(
-            got=f"target={target!r}", rule="a target loss is positive", do="pass a positive loss"
-        )
+    for name, value, holds, rule in (
+        ("target", target, lambda v: v > 0, "a target loss is positive"),
+        ("batch_size", batch_size, lambda v: v > 0, "it is positive"),
+        ("learning_rate", learning_rate, lambda v: v > 0, "it is positive"),
+        ("s", s, lambda v: v >= 0, "a variance is not negative"),
+        ("h", h, lambda v: v > 0, "curvatures are positive"),
+        ("c", c, lambda v: v >= 0, "variances are not negative"),
+        ("m0", m0, lambda v: v >= 0, "second moments are not negative"),
+    ):
+        numbers = np.asarray(value, dtype=np.float64)
+        bad = ~(np.isfinite(numbers) & holds(numbers))
+        if bad.any():
+            raise input_error(got=f"{name}={numbers[bad].flat[0]}", rule=rule, do=f"correct {name}")
     h = np.atleast_1d(np.asarray(h, dtype=np.float64))
     if learning_rate * h.max() >= 2 * (1 + beta1):
         return None
@@ -132,21 +141,23 @@ def tuned_steps(
     s: float = 0.0,
     progress: Callable[[int], None] | None = None,
 ) -> list[Tuned]:
-    """Tune the rate at every batch size; the default grid is all powers of sqrt(2) from 2^-30 / h_max to
-    stability.
+    """Tune the rate at every batch size; the default grid is all powers of sqrt(2) from 2^-30 of the largest
+    stable rate up to it.
 
     Raises:
         InputError: a target that no rate of the grid reaches at some batch size.
     """
     h = np.atleast_1d(np.asarray(h, dtype=np.float64))
     top = 2.0 * (1.0 + beta1) / h.max()
-    default = 2.0 ** (np.arange(-60, int(np.ceil(2 * np.log2(top)))) / 2)
+    highest = int(np.ceil(2 * np.log2(top)))
+    default = 2.0 ** (np.arange(highest - 62, highest) / 2)
     grid = default.tolist() if learning_rates is None else list(learning_rates)
     rates = sorted(rate for rate in grid if 0 < rate < top)
     out = []
     for done, batch in enumerate(batch_sizes):
         found: list[tuple[int, float, bool]] = []
-        # From the largest rate down; steps(eta) first falls, then grows like 1/eta: stop once it has doubled.
+        # From the largest rate down; steps(eta) first falls, then grows like 1/eta: stop once it is four
+        # times the best.
         for index in reversed(range(len(rates))):
             steps = steps_to_target(
                 h, c, m0, target=target, batch_size=batch, learning_rate=rates[index], beta1=beta1, s=s
@@ -200,19 +211,27 @@ def fit_hyperbola(
         tolerance: "perfect scaling" means tokens within 1 + tolerance of the fewest seen.
 
     Raises:
-        InputError: fewer than three points, or a non-positive value.
+        InputError: fewer than three different batch sizes, a value that is not finite and positive, or
+            steps that no hyperbola with positive s_min and critical batch fits.
     """
     b, S = np.asarray(batch_sizes, dtype=np.float64), np.asarray(steps, dtype=np.float64)
-    if len(b) < 3 or b.shape != S.shape or np.any(b <= 0) or np.any(S <= 0):
+    positive = all(np.all(np.isfinite(v) & (v > 0)) for v in (b, S))
+    if len(b) < 3 or b.shape != S.shape or not positive or len(set(b.tolist())) < 3:
         raise input_error(
             got=f"{b.shape} batch sizes and {S.shape} steps",
-            rule="the fit needs at least three points with positive values",
+            rule="the fit needs at least three points at different batch sizes, finite and positive",
             do="measure more batch sizes",
         )
     design = np.stack([1.0 / S, 1.0 / (b * S)], axis=1)  # relative residuals
     scale = np.linalg.norm(design, axis=0)
     solution, *_ = np.linalg.lstsq(design / scale, np.ones(len(b)), rcond=None)
     s_min, e_min = solution / scale
+    if not (s_min > 0 and e_min > 0):
+        raise input_error(
+            got=f"steps fitted by s_min={s_min:.4g} and e_min={e_min:.4g}",
+            rule="both are positive: steps fall with the batch size, and towards a limit",
+            do="measure a wider range of batch sizes, small and large",
+        )
     residual = design @ np.array([s_min, e_min]) - 1.0
     spread = float(residual @ residual) / (len(b) - 2)
     covariance = spread * np.linalg.inv((design / scale).T @ (design / scale)) / np.outer(scale, scale)
@@ -258,13 +277,15 @@ def fit_rate_laws(batch_sizes: Sequence[float], rates: Sequence[float]) -> list[
     The rates come from a grid, so differences below half a grid step mean nothing: compare ``log_rms`` with
     it.
     """
-    b, log_rate = np.asarray(batch_sizes, dtype=np.float64), np.log(np.asarray(rates, dtype=np.float64))
-    if len(b) < 4 or np.any(b <= 0) or not np.all(np.isfinite(log_rate)):
+    b, rate = np.asarray(batch_sizes, dtype=np.float64), np.asarray(rates, dtype=np.float64)
+    positive = all(np.all(np.isfinite(v) & (v > 0)) for v in (b, rate))
+    if len(b) < 4 or b.shape != rate.shape or not positive:
         raise input_error(
-            got=f"{len(b)} points",
+            got=f"{len(b)} batch sizes and {rate.size} rates",
             rule="the laws are told apart by at least four positive points",
             do="add some",
         )
+    log_rate = np.log(rate)
     out = []
     for name, law in RATE_LAWS.items():
         free = name in ("saturating", "surge")
@@ -311,7 +332,15 @@ def tracking_error(
 
 
 def optimal_half_life(*, batch_size: float, drift: float, noise_scale: float = np.inf) -> float:
-    """Half-life that minimizes :func:`tracking_error`; about (2 drift^2 / B)^(1/3) in lambda."""
+    """Half-life that minimizes :func:`tracking_error`; about (2 drift^2 / B)^(1/3) in lambda.
+
+    Raises:
+        InputError: a value that is not positive (without drift, the longest half-life is the best).
+    """
+    given = {"batch_size": batch_size, "drift": drift, "noise_scale": noise_scale}
+    for name, value in given.items():
+        if not value > 0 or (np.isinf(value) and name != "noise_scale"):
+            raise input_error(got=f"{name}={value}", rule="it is positive", do=f"pass a positive {name}")
     guess = np.log(np.log(2.0) / (2.0 * drift**2 / batch_size) ** (1 / 3))
     found = optimize.minimize_scalar(
         lambda x: float(

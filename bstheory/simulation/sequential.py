@@ -22,6 +22,7 @@ import numpy as np
 from bstheory.errors import input_error
 
 Array = np.ndarray
+HUGE = 1e100
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,7 +71,7 @@ def mean_at_most_one(
             rule="alpha lies in (0, 1) and there are at least 2 samples",
             do="correct them",
         )
-    log_wealth, best, count, total, square = 0.0, 0.0, 0, 0.0, 0.0
+    log_wealth, best, count, total, square, plain = 0.0, 0.0, 0, 0.0, 0.0, 0.0
     threshold = -math.log(alpha)
     block = max(2, first)
     while count < max_samples and best < threshold:
@@ -86,21 +87,25 @@ def mean_at_most_one(
                 bet = 0.1
             else:
                 excess = total / count - 1.0
-                variance = max(square / count - (total / count) ** 2, 1e-12)
+                variance = max(square / count - total / count * (total / count), 1e-12)
                 bet = min(max(excess / (variance + excess * excess), 0.0), 0.9)
             if math.isinf(x):
                 log_wealth = math.inf if bet > 0 else log_wealth
             else:
                 log_wealth += math.log1p(bet * (x - 1.0))
-                total += float(x)
-                square += float(x) ** 2
+            # Any predictable bet is valid, so what it is estimated from may be cut; squares stay finite.
+            seen = min(float(x), HUGE)
+            total += seen
+            square += seen * seen
+            plain += float(x)
             count += 1
             best = max(best, log_wealth)
             if best >= threshold:
                 break
         block *= 2
-    mean = total / count
-    spread = math.sqrt(max(square / count - mean**2, 0.0) / max(count - 1, 1))
+    mean, spread = plain / count, math.inf
+    if plain == total:  # nothing was cut
+        spread = math.sqrt(max(square / count - mean * mean, 0.0) / max(count - 1, 1))
     return Sequential(
         rejected=best >= threshold,
         log_wealth=best,

@@ -10,6 +10,7 @@ from bstheory.errors import input_error
 from bstheory.schedules import Position, Schedule, runs
 from bstheory.schedules.rules import Rule
 from bstheory.schedules.statistics import Statistics
+from bstheory.schedules.walk import LAST
 
 FORMAT = 1
 
@@ -126,6 +127,8 @@ class BatchSizeScheduler:
                 raise input_error(
                     got=f"{name}={value!r}", rule=f"{name} is a positive integer", do="pass one"
                 )
+        if last not in LAST:
+            raise input_error(got=f"last={last!r}", rule=f"it is one of {', '.join(LAST)}", do="pick one")
         self.schedule = schedule
         self.num_tokens = num_tokens
         self.seq_len = seq_len
@@ -196,6 +199,12 @@ class BatchSizeScheduler:
                     rule=f"the rule {self.schedule.name} needs them",
                     do="pass GradientStatistics.finish(...)",
                 )
+            if statistics.batch_size != plan.batch_size:
+                raise input_error(
+                    got=f"statistics of a batch of {statistics.batch_size}",
+                    rule=f"the planned batch is {plan.batch_size}",
+                    do="pass the statistics of the step that was just done",
+                )
             self.rule_state = self.schedule.update(self.rule_state, statistics)
         self._remaining -= 1
         self._current = None
@@ -214,14 +223,10 @@ class BatchSizeScheduler:
         """Continue from a saved state.
 
         Raises:
-            InputError: it was saved under another schedule or rule, or is not such a state.
+            InputError: it was saved under another schedule, rule or sequence length, or is not such a state;
+                the scheduler is unchanged then.
         """
-        if state.get("format") != FORMAT:
-            raise input_error(
-                got=f"scheduler state of format {state.get('format')!r}",
-                rule=f"this version reads format {FORMAT}",
-                do="pass what state_dict() returned",
-            )
+        _check_state(state, self)
         if state["schedule"] != self.schedule.hash:
             raise input_error(
                 got=f"a state saved under schedule {state['schedule'][:12]}",
@@ -286,3 +291,49 @@ class BatchSizeScheduler:
             micro = next(m for m in range(min(local, self.max_micro_batch_size), 0, -1) if local % m == 0)
         self._splits[batch_size] = micro, local // micro
         return self._splits[batch_size]
+
+
+def _check_state(state: Any, scheduler: BatchSizeScheduler) -> None:
+    """Raise unless ``state`` is one that such a scheduler returns; the hash is compared by the caller."""
+    present = isinstance(state, Mapping)
+    if not present or state.get("format") != FORMAT:
+        raise input_error(
+            got=f"scheduler state of format {state.get('format') if present else state!r}",
+            rule=f"this version reads format {FORMAT}",
+            do="pass what state_dict() returned",
+        )
+    mine = scheduler.state_dict()
+    counts = [state.get(name) for name in ("step", "samples", "tokens")]
+    whole = all(isinstance(count, int) and not isinstance(count, bool) and count >= 0 for count in counts)
+    if set(state) != set(mine) or not isinstance(state["schedule"], str) or not whole:
+        raise input_error(
+            got=f"scheduler state {dict(state)!r}",
+            rule=f"it has {', '.join(mine)}, and counts are integers of at least 0",
+            do="pass what state_dict() returned",
+        )
+    if state["schedule"] != mine["schedule"]:
+        return  # another schedule: the caller's message says so
+    samples, tokens = int(state["samples"]), int(state["tokens"])
+    if tokens != samples * scheduler.seq_len:
+        raise input_error(
+            got=f"a state of {tokens} tokens in {samples} samples",
+            rule=f"a sample here has {scheduler.seq_len} tokens",
+            why="the position means another step at another sequence length",
+            do="build the scheduler with the saved run's seq_len",
+        )
+    rule, saved = scheduler.schedule, state["rule_state"]
+    if isinstance(rule, Rule) and isinstance(saved, Mapping) and set(saved) == set(rule.init()):
+        size = saved["batch_size"]
+        good = (
+            isinstance(size, int)
+            and (rule.minimum or 1) <= size <= rule.maximum
+            and size % rule.multiple == 0
+        )
+    else:
+        good = not isinstance(rule, Rule) and saved is None
+    if not good:
+        raise input_error(
+            got=f"rule_state={saved!r}",
+            rule="it is a state of this scheduler's rule (none for a schedule)",
+            do="pass what state_dict() returned",
+        )

@@ -114,6 +114,12 @@ class GradientStatistics:
         self.distributed = (is_ddp or is_fsdp) and dist.is_initialized()
         self.world_size = dist.get_world_size() if self.distributed else 1
         self._parameters = [p for p in model.parameters() if p.requires_grad]
+        if not self._parameters:
+            raise input_error(
+                got="a model without a parameter that requires a gradient",
+                rule="there is a gradient to measure",
+                do="unfreeze what is trained before building GradientStatistics",
+            )
         device = self._parameters[0].device
         self._local = torch.zeros((), dtype=torch.float64, device=device)
         self._calls: dict[int, int] = {}

@@ -151,6 +151,12 @@ class TokenHalfLife:
             raise input_error(
                 got=f"tokens={tokens!r}", rule="a step consumes a positive integer of tokens", do="pass it"
             )
+        if len(self.optimizer.param_groups) != len(self._base):
+            raise input_error(
+                got=f"an optimizer with {len(self.optimizer.param_groups)} parameter groups",
+                rule=f"it had {len(self._base)} when TokenHalfLife was attached",
+                do="add every group first, then attach TokenHalfLife",
+            )
         if self._verify_state:
             self._check_loaded()
         pending = self._prepare(tokens)
@@ -204,6 +210,7 @@ class TokenHalfLife:
             "steps": self.steps,
             "half_lives": dict(self.half_lives),
             "limits": dict(self.limits),
+            "fixed_betas": self._fixed_betas(),
             "groups": [[dataclasses.asdict(history) for history in group] for group in self._histories],
         }
 
@@ -211,16 +218,16 @@ class TokenHalfLife:
         """Restore what :meth:`state_dict` returned; load the optimizer's own state as well.
 
         Raises:
-            InputError: other half-lives or limits, or other parameter groups than here.
+            InputError: other half-lives, limits or fixed betas, other parameter groups than here, or not such
+                a state; nothing is changed then.
         """
-        mine = {"format": FORMAT, "half_lives": dict(self.half_lives), "limits": dict(self.limits)}
-        for key, value in mine.items():
-            if state.get(key) != value:
-                raise input_error(
-                    got=f"a saved {key} of {state.get(key)!r}",
-                    rule=f"it is {value!r} here, and a changed half-life is another experiment",
-                    do="construct TokenHalfLife with the saved values",
-                )
+        mine = {
+            "format": FORMAT,
+            "half_lives": dict(self.half_lives),
+            "limits": dict(self.limits),
+            "fixed_betas": self._fixed_betas(),
+        }
+        _check_state(state)
         sizes = [sum(len(h["members"]) for h in group) for group in state["groups"]]
         here = [len(group["params"]) for group in self.optimizer.param_groups]
         if sizes != here:
@@ -229,9 +236,21 @@ class TokenHalfLife:
                 rule=f"the optimizer has groups of {here}",
                 do="build the optimizer as it was built for the saved run",
             )
+        for key, value in mine.items():
+            if state.get(key) != value:
+                raise input_error(
+                    got=f"a saved {key} of {state.get(key)!r}",
+                    rule=f"it is {value!r} here, and a changed beta or half-life is another experiment",
+                    do="construct TokenHalfLife with the saved values",
+                )
         self.tokens, self.steps = state["tokens"], state["steps"]
         self._histories = [[_History(**history) for history in group] for group in state["groups"]]
         self._verify_state = True
+
+    def _fixed_betas(self) -> list[list[float | None]]:
+        """[beta1, beta2] of each group as the optimizer was built; None where a half-life rules."""
+        lives = (self.half_lives["beta1"], self.half_lives["beta2"])
+        return [[b if life is None else None for b, life in zip(betas, lives)] for betas in self._base]
 
     def _betas(self, group: int, tokens: int) -> tuple[tuple[float, float], tuple[float, float]]:
         """((beta1, 1 - beta1), (beta2, 1 - beta2)), the complements without cancellation."""
@@ -422,6 +441,31 @@ class TokenHalfLife:
                             do="load both state dicts of one checkpoint",
                         )
         self._verify_state = False
+
+
+def _check_state(state: Any) -> None:
+    """Raise unless the numbers of a saved state can be those of a run."""
+
+    def good(history: Any) -> bool:
+        weights = [history[name] for name in ("weight1", "weight2")]
+        return set(history) == {"members", "weight1", "weight2"} and all(0 <= w <= 1 for w in weights)
+
+    try:
+        counts = all(isinstance(state[name], int) and state[name] >= 0 for name in ("tokens", "steps"))
+        fits = counts and all(
+            sorted(m for history in group for m in history["members"])
+            == list(range(sum(len(history["members"]) for history in group)))
+            and all(map(good, group))
+            for group in state["groups"]
+        )
+    except (KeyError, TypeError):
+        fits = False
+    if not fits:
+        raise input_error(
+            got="a TokenHalfLife state with missing or impossible numbers",
+            rule="weights lie in [0, 1], counts are at least 0, and each parameter is listed once",
+            do="pass what state_dict() returned",
+        )
 
 
 def _check_optimizer(optimizer: Any) -> None:

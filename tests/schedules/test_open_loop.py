@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
 import sympy
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from bstheory import schedules
 from bstheory.errors import InputError
@@ -169,3 +172,17 @@ def test_refusals(make, message):
     with pytest.raises(InputError) as caught:
         make()
     assert message in str(caught.value)
+
+
+@given(st.integers(1, 64), st.integers(1, 300), st.integers(1, 400), st.sampled_from([1, 2, 8]))
+@example(21, 131, 393, 2)  # 131 * (249 / 393) is a hair below 83 in float64
+@settings(deadline=None)
+def test_a_linear_ramp_rounds_as_exact_fractions_do(start, rise, over, multiple):
+    ramp = schedules.curve("linear", start=start, end=start + rise, over=over)
+    t = np.arange(over + 2)
+    for mode, rounding in (("down", math.floor), ("up", math.ceil)):
+        exact = [
+            multiple * rounding(Fraction(start * over + rise * min(int(k), over), over * multiple)) for k in t
+        ]
+        if exact[0] >= 1:
+            assert ramp.rounded(multiple=multiple, mode=mode)(t).tolist() == exact

@@ -67,7 +67,7 @@ HAND = [
     ("attributes", "expected"), HAND, ids=lambda x: x["name"] if isinstance(x, dict) else ""
 )
 def test_formulas(attributes, expected):
-    rule = Rule(initial=16, maximum=10**6, **attributes)
+    rule = Rule(initial=16, maximum=attributes.get("population", 10**6), **attributes)
     state = rule.update(rule.init(), S)
     assert state["proposal"] == pytest.approx(expected, rel=1e-12)
     assert rule.value(state) == math.ceil(state["proposal"] - 1e-9)
@@ -108,10 +108,12 @@ def test_policy():
     assert step(rule(growth_cap=1.5, multiple=8), 32, 1000) == (48, "growth")
     assert step(rule(growth_cap=1.6, multiple=8), 32, 1000) == (48, "growth")  # 51.2, and 56 would exceed it
     assert step(rule(growth_cap=2.0, shrink=True), 64, 1) == (32, "growth")
+    assert step(rule(initial=48, growth_cap=1.5, multiple=16), 48, 70) == (64, "growth")  # 80 would exceed 72
     assert step(rule(multiple=8), 16, 17) == (24, "")
     assert step(rule(hysteresis=0.25), 16, 19) == (16, "band")
     assert step(rule(hysteresis=0.25), 16, 21) == (21, "")
     assert step(rule(hysteresis=0.25, shrink=True), 16, 13) == (16, "band")
+    assert step(rule(hysteresis=0.25, shrink=True), 16, 12.5) == (13, "")  # the band begins at 16 / 1.25
 
 
 def test_smoothing_is_of_numerator_and_denominator():
@@ -230,7 +232,15 @@ BAD_RULES = [
     ({"initial": 300}, "minimum <= initial <= maximum"),
     ({"interval": 0}, "interval=0"),
     ({"signal_floor": 0.1}, "debias=True"),
-    ({"name": "pollux"}, "throughput table"),
+    ({"name": "pollux"}, "throughput"),
+    ({"name": "pollux", "throughput": ((8, math.nan),), "reference_batch_size": 8}, "positive throughput"),
+    ({"name": "pollux", "throughput": ((8, 1.0),), "reference_batch_size": -8}, "positive"),
+    ({"throughput": ((8.5, 1.0),)}, "batch sizes are integers"),
+    ({"population": 255}, "no batch is larger"),
+    ({"interval": 1.5}, "interval=1.5"),
+    ({"initial": True}, "initial=True"),
+    ({"shrink": "no"}, "True or False"),
+    ({"smoothing": "0.1"}, "it is a number"),
     ({"hysteresis": -1}, "hysteresis=-1"),
 ]
 
@@ -266,5 +276,15 @@ def test_bad_updates():
                 batch_size=16, groups=2, norm_sq=1.0, mean_group_norm_sq=2.0, loss=0.0, learning_rate=1.0
             ),
         )
+    extreme = Statistics(
+        batch_size=16,
+        groups=2,
+        norm_sq=1e170,
+        mean_group_norm_sq=2e170,
+        inner_variance=1e300,
+        orthogonal_variance=1e171,
+    )
+    wide = rule(name="augmented").update(rule().init(), extreme)  # |g|^4 is beyond float64
+    assert wide["proposal"] == pytest.approx(10 / 5.84**2)
     with pytest.raises(InputError, match="scaling='fast'"):
         ddp_norm(eta=1, scaling="fast", initial=1, maximum=2)

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from bstheory.errors import InputError
 from bstheory.schedules import statistics as stats
@@ -164,6 +165,13 @@ def test_fieller_interval_covers_and_admits_ignorance():
     assert 0.95 - 5 * math.sqrt(0.95 * 0.05 / trials) <= hits / trials <= 1.0
     vague = stats.noise_scale_interval(rng.exponential(8.0, 400), rng.normal(0.0, 4.0, 400))
     assert not vague.bounded and vague.high == math.inf
+    # Against the set itself: r is inside iff the mean of noise - r signal is within t standard errors of 0.
+    noise, signal = rng.exponential(8.0, 60) + 1, rng.exponential(0.2, 60) + 2
+    found = stats.noise_scale_interval(noise, signal, level=0.9, batches=4)
+    for edge in (found.low, found.high):
+        blocks = (noise - edge * signal).reshape(4, 15).mean(axis=1)
+        t = blocks.mean() / (blocks.std(ddof=1) / 2)
+        assert abs(t) == pytest.approx(scipy.stats.t.ppf(0.95, 3), rel=1e-6)
     known = stats.noise_scale_interval(np.full(40, 8.0), np.full(40, 2.0))
     assert (known.low, known.ratio, known.high) == (4.0, 4.0, 4.0)
 

@@ -52,6 +52,7 @@ def test_unreachable_target_and_unstable_rate() -> None:
     assert cb.steps_to_target(**arguments, target=1e-3, learning_rate=0.5) is None
     assert cb.steps_to_target(**arguments, target=1e-3, learning_rate=2.5) is None
     assert cb.steps_to_target(**arguments, target=10.0, learning_rate=0.1) == 0
+    assert cb.steps_to_target(**arguments, target=10.0, learning_rate=0.1, beta1=0.5) == 0
     with pytest.raises(InputError, match="some learning rate"):
         cb.tuned_steps([1.0], [1.0], [1.0], target=1e-3, batch_sizes=[1], learning_rates=[0.5, 1.0])
     with pytest.raises(InputError, match="positive"):
@@ -67,6 +68,36 @@ def test_hyperbola_is_recovered(s_min: float, critical: float) -> None:
     assert fit.critical == pytest.approx(critical, rel=1e-5)
     assert fit.relative_rms < 1e-9
     assert fit.perfect_scaling <= max(1.0, 0.2 * (critical + 1) + 1)
+
+
+def test_standard_errors_and_aicc_against_their_definitions() -> None:
+    b = np.array([1.0, 4.0, 16.0, 64.0, 256.0])
+    steps = 100 * (1 + 20 / b) * np.array([1.02, 0.97, 1.01, 1.03, 0.98])
+    fit = cb.fit_hyperbola(b, steps)
+    design = np.stack([1 / steps, 1 / (b * steps)], axis=1)
+    solution = np.linalg.solve(design.T @ design, design.sum(axis=0))
+    rest = design @ solution - 1
+    covariance = rest @ rest / 3 * np.linalg.inv(design.T @ design)  # five points, two parameters
+    assert fit.s_min == pytest.approx(solution[0], rel=1e-9)
+    assert fit.s_min_se == pytest.approx(np.sqrt(covariance[0, 0]), rel=1e-9)
+    rates = np.array([1.0, 1.9, 4.2, 7.9, 16.5, 31.0])
+    law = next(x for x in cb.fit_rate_laws(4.0 ** np.arange(6), rates) if x.name == "sqrt")
+    spread = np.var(np.log(rates) - np.log(2.0) * np.arange(6))
+    assert law.aicc == pytest.approx(6 * np.log(spread) + 4 + 12 / 3, rel=1e-9)  # n = 6, k = 2
+
+
+def test_edges_and_curvatures_of_the_default_grid() -> None:
+    arguments = {"c": [0.0], "m0": [1.0], "target": 0.01, "batch_sizes": [1]}
+    (top,) = cb.tuned_steps([1.0], **arguments, learning_rates=[0.1, 0.2, 0.9])
+    assert top.at_edge and top.learning_rate == 0.9
+    (inner,) = cb.tuned_steps([1.0], **arguments, learning_rates=[0.1, 0.9, 1.9])
+    assert not inner.at_edge and inner.learning_rate == 0.9
+    # Rates scale as 1 / h, so the same problem in other units takes the same steps.
+    small, large = (
+        cb.tuned_steps([u, u / 4], [u * u / 9, u * u], [1.0, 1.0], target=0.2 * u, batch_sizes=[64])[0]
+        for u in (2.0**-40, 2.0**40)
+    )
+    assert small.steps == large.steps and small.learning_rate * 2.0**-40 == large.learning_rate * 2.0**40
 
 
 def test_hyperbola_uncertainty_covers() -> None:
@@ -117,10 +148,35 @@ def test_optimal_half_life_laws(drift: float, batch: float) -> None:
         assert np.log(2) / signal == pytest.approx((drift**2 / noise_scale) ** (1 / 3), rel=0.05)
 
 
+GOOD = {"h": [1.0, 0.1], "c": [1.0, 0.1], "m0": [1.0, 1.0], "target": 0.01} | {
+    "batch_size": 64,
+    "learning_rate": 0.1,
+}
 INVALID = [
     (lambda: cb.fit_hyperbola([1, 2], [3, 4]), "three points"),
     (lambda: cb.fit_hyperbola([1, 2, 0], [3, 4, 5]), "positive"),
     (lambda: cb.fit_rate_laws([1, 2, 3], [1, 1, 1]), "four"),
+    (lambda: cb.fit_rate_laws([1, 2, 3, 4], [1, 1, 1]), "4 batch sizes and 3 rates"),
+    (lambda: cb.fit_rate_laws([1, 2, 3, 4], [1, 1, -1, 1]), "four positive"),
+    (lambda: cb.fit_hyperbola([1, 2, 4], [9, np.nan, 4]), "finite"),
+    (lambda: cb.fit_hyperbola([2, 2, 2], [9, 8, 4]), "different batch sizes"),
+    (lambda: cb.fit_hyperbola([1, 2, 4], [1, 2, 4]), "steps fall"),
+    (lambda: cb.optimal_half_life(batch_size=4, drift=0.0), "drift=0.0"),
+    *(
+        (lambda change=change: cb.steps_to_target(**{**GOOD, **change}), next(iter(change)) + "=")
+        for change in (
+            {"batch_size": np.nan},
+            {"batch_size": -1},
+            {"learning_rate": np.nan},
+            {"learning_rate": -0.1},
+            {"s": -1.0},
+            {"h": [-1.0, 0.5]},
+            {"h": [np.nan, 0.5]},
+            {"c": [-1.0, 0.5]},
+            {"m0": [np.inf, 0.5]},
+            {"target": np.nan},
+        )
+    ),
 ]
 
 

@@ -72,3 +72,13 @@ def test_invalid_arguments(arguments, message: str) -> None:
 def test_samples_outside_the_range_are_refused(value: float) -> None:
     with pytest.raises(InputError, match="nonnegative"):
         mean_at_most_one(lambda a, b: np.full(b - a, value), alpha=0.1, max_samples=10)
+
+
+@pytest.mark.parametrize("quiet", [0, 40])
+def test_huge_and_infinite_samples_end_in_a_result(quiet: int) -> None:
+    """Samples whose squares are beyond float64 neither raise nor lose the violation."""
+    for value in (1e200, np.inf):
+        stream = np.r_[np.ones(quiet), np.full(1000, value)]
+        found = mean_at_most_one(lambda a, b, s=stream: s[a:b], alpha=0.01, max_samples=500)
+        assert found.rejected
+        assert found.mean > 1e190 and found.standard_error == np.inf

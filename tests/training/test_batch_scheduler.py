@@ -102,8 +102,46 @@ def test_last_batch_of_a_rule():
         )
     ]
     assert sizes == [8, 8, 4]
+    exact = BatchSizeScheduler(rule, num_tokens=16, micro_batch_size=4)
+    assert [p.batch_size for p in trajectory(exact, noisy)] == [8, 8]
+    with pytest.raises(InputError, match="whole sequences"):
+        trajectory(
+            BatchSizeScheduler(rule, num_tokens=21, seq_len=2, micro_batch_size=4, last="partial"), noisy
+        )
+    with pytest.raises(InputError, match="last='cut'"):
+        BatchSizeScheduler(rule, num_tokens=16, micro_batch_size=4, last="cut")
     with pytest.raises(InputError, match="a rule's batch sizes are not known in advance"):
         trajectory(BatchSizeScheduler(rule, num_tokens=20, micro_batch_size=4), noisy)
+
+
+def test_states_that_cannot_be_of_this_run_are_refused():
+    first = BatchSizeScheduler(schedules.parse("0:8 64:16"), num_tokens=256, seq_len=2, micro_batch_size=4)
+    trajectory(first, limit=3)
+    state = first.state_dict()
+    rule = ddp_norm(eta=1.0, scaling="unbiased", initial=8, maximum=16, multiple=4)
+    ruled = BatchSizeScheduler(rule, num_tokens=256, micro_batch_size=4)
+    held = ruled.state_dict()
+    cases = [
+        (first, None, "format"),
+        *(
+            (first, {k: v for k, v in state.items() if k != key}, "it has")
+            for key in state
+            if key != "format"
+        ),
+        (first, {**state, "tokens": -48}, "at least 0"),
+        (first, {**state, "tokens": 48.5}, "at least 0"),
+        (first, {**state, "tokens": 24}, "sequence length"),
+        (first, {**state, "rule_state": held["rule_state"]}, "none for a schedule"),
+        (ruled, {**held, "rule_state": None}, "this scheduler's rule"),
+        (ruled, {**held, "rule_state": {"batch_size": 8}}, "this scheduler's rule"),
+        (ruled, {**held, "rule_state": {**held["rule_state"], "batch_size": 9}}, "this scheduler's rule"),
+        (ruled, {**held, "rule_state": {**held["rule_state"], "batch_size": 32}}, "this scheduler's rule"),
+    ]
+    for scheduler, bad, message in cases:
+        before = scheduler.state_dict()
+        with pytest.raises(InputError, match=message):
+            scheduler.load_state_dict(bad)
+        assert scheduler.state_dict() == before
 
 
 def make(spec="0:8", **arguments):
@@ -151,6 +189,8 @@ def test_misuse():
     ruled = BatchSizeScheduler(rule, num_tokens=64, micro_batch_size=4)
     with pytest.raises(InputError, match="without statistics"):
         ruled.step()
+    with pytest.raises(InputError, match="the planned batch is 8"):
+        ruled.step(Statistics(batch_size=4, groups=2, norm_sq=1.0, mean_group_norm_sq=2.0))
     with pytest.raises(InputError, match="a state saved under schedule"):
         ruled.load_state_dict(state)
     with pytest.raises(InputError, match="batch_size=12 at step 1"):

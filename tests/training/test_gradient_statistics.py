@@ -109,6 +109,8 @@ def test_kept_groups_serve_every_rule():
 
 
 def test_misuse():
+    with pytest.raises(InputError, match="requires a gradient"):
+        GradientStatistics(torch.nn.Linear(2, 2).requires_grad_(False))
     net = Net()
     statistics = GradientStatistics(net)
     with pytest.raises(InputError, match="without start"):

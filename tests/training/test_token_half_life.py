@@ -225,8 +225,27 @@ def test_states_of_different_checkpoints_are_refused():
     other.load_state_dict(state)
     with pytest.raises(InputError, match="optimizer state at step 0 with 3 recorded steps"):
         advance(again, other, 1)
-    with pytest.raises(InputError, match="a changed half-life is another experiment"):
-        TokenHalfLife(torch.optim.AdamW(weights), beta2_half_life=51.0).load_state_dict(state)
+    with pytest.raises(InputError, match="a changed beta or half-life is another experiment"):
+        groups = [{"params": [w]} for w in weights]
+        TokenHalfLife(torch.optim.AdamW(groups), beta2_half_life=51.0).load_state_dict(state)
+    with pytest.raises(InputError, match="saved fixed_betas"):
+        groups = [
+            {"params": [weights[0]], "betas": (0.5, 0.999)},
+            {"params": [weights[1]], "betas": (0.8, 0.9)},
+        ]
+        TokenHalfLife(torch.optim.AdamW(groups), beta2_half_life=50.0).load_state_dict(state)
+    history = state["groups"][0][0]
+    for change in (
+        {"tokens": -1},
+        {"groups": None},
+        {"groups": [[{**history, "weight2": math.nan}], *state["groups"][1:]]},
+        {"groups": [[{**history, "weight1": 5.0}], *state["groups"][1:]]},
+        {"groups": [[{**history, "members": [1]}], *state["groups"][1:]]},
+    ):
+        _, _, fresh = small()
+        with pytest.raises(InputError, match="missing or impossible"):
+            fresh.load_state_dict({**state, **change})
+        assert fresh.steps == 0
     with pytest.raises(InputError, match=r"groups of \[1, 1\] parameters"):
         TokenHalfLife(torch.optim.AdamW(weights), beta2_half_life=50.0).load_state_dict(state)
 
@@ -358,6 +377,9 @@ def test_bad_steps():
     with pytest.raises(ZeroDivisionError), half_life.apply(tokens=3):
         raise ZeroDivisionError
     assert half_life.steps == 0 and optimizer.param_groups[0]["betas"] == (0.9, 0.999)
+    optimizer.add_param_group({"params": weight()})
+    with pytest.raises(InputError, match="Add every group first"):
+        half_life.step(tokens=3)
 
 
 def test_capturable_refuses_betas_that_float32_rounds_to_one():
