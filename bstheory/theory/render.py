@@ -166,7 +166,7 @@ def uses(step: Mapping[str, Any]) -> str:
         found += used
     if step["kind"] == "z3":
         found += step["uses"]
-    for key in ("fact", "start", "hypothesis", "advanced"):
+    for key in ("fact", "start", "hypothesis", "advanced", "most_fact", "slope_fact", "potential_fact"):
         if isinstance(step.get(key), str):
             found.append(step[key])
     return ", ".join(dict.fromkeys(found))
