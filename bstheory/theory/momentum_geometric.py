@@ -131,6 +131,7 @@ def errors(
     each = w * PQ / (2 * CQ) + PQ * (LAG / CQ + 1 / CQ**2) / (2 * w)  # over k, k + 1, ...
     scale = root_top * C1
     used: dict[str, Any] = {}
+    extra: dict[str, Any] = {} if uses is None else uses
     potential, flag = scale * each, sp.Integer(1)
     result, factor = scale * w / CQ, scale / (2 * w * CQ)
     if after:
@@ -147,7 +148,7 @@ def errors(
             fact: scale * flag * PQ,
             **slopes(root_top, weight, C1 * flag * PQ * OM),
             **used,
-            **(uses or {}),
+            **extra,
         },
         modulo=["complement_q"],
         why="the line's sums telescope",
