@@ -29,10 +29,10 @@ File = Annotated[str, arg(metavar="FILE")]
 ConfigFile = Annotated[str, Positional, arg(metavar="CONFIG")]
 Model = Annotated[str, Positional, arg(metavar="MODEL")]
 TextFile = Annotated[str, Positional, arg(metavar="FILE")]
-TextFiles = Annotated[tuple[str, ...], Positional, arg(metavar="[FILE ...]")]
+TextFiles = Annotated[tuple[str, ...], Positional, arg(metavar="[FILE ...]", help_behavior_hint="")]
 RunFolders = Annotated[tuple[str, ...], Positional, arg(metavar="RUN ...")]
 Slug = Annotated[str, Positional, arg(metavar="SLUG")]
-Slugs = Annotated[tuple[str, ...], Positional, arg(metavar="[SLUG ...]")]
+Slugs = Annotated[tuple[str, ...], Positional, arg(metavar="[SLUG ...]", help_behavior_hint="")]
 
 _quiet = False
 

@@ -62,6 +62,8 @@ napoleon_use_ivar = True
 
 html_theme = "furo"
 html_title = "bstheory"
+html_static_path = ["_static"]
+html_css_files = ["wrap.css"]
 # The calculator is a whole page of its own and keeps its address.
 shutil.copytree(HERE / "calculator", HERE / "_build" / "extra" / "calculator", dirs_exist_ok=True)
 html_extra_path = ["_build/extra"]

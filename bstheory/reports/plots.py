@@ -43,12 +43,18 @@ STYLE = {
 
 
 def figure(width: float, height: float) -> Figure:
-    """An empty figure in inches, without pyplot, so that nothing global changes."""
+    """An empty figure in inches, without pyplot, so that nothing global changes; a notebook shows it."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
+    class Shown(Figure):
+        def _repr_png_(self) -> bytes:
+            buffer = io.BytesIO()
+            self.savefig(buffer, format="png", dpi=120)
+            return buffer.getvalue()
+
     with mpl.rc_context(STYLE):
-        return Figure(figsize=(width, height), layout="constrained")
+        return Shown(figsize=(width, height), layout="constrained")
 
 
 def plot(seen: Comparison | Sequence[Comparison], titles: Sequence[str] = ()) -> Figure:

@@ -12,11 +12,11 @@ from sphinx.util.docutils import SphinxDirective
 
 
 def help_text(name: str) -> str:
-    """The output of ``bstheory NAME --help``, 100 columns wide and without colours."""
+    """The output of ``bstheory NAME --help``, 84 columns wide and without colours."""
     from bstheory.cli import main
 
     before = {key: os.environ.get(key) for key in ("COLUMNS", "NO_COLOR", "PYTHON_TYRO_ANSI_CODES")}
-    os.environ.update(COLUMNS="100", NO_COLOR="1", PYTHON_TYRO_ANSI_CODES="False")
+    os.environ.update(COLUMNS="84", NO_COLOR="1", PYTHON_TYRO_ANSI_CODES="False")
     out = io.StringIO()
     try:
         with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):

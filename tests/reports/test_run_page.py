@@ -118,3 +118,8 @@ def test_audit_cells_are_words_not_python(runs) -> None:
     seen = compare(get("adam_token_half_life"), runs[0])
     for item in seen.audit:
         assert "'" not in item.reason and "None" not in item.reason, item.reason
+
+
+def test_a_notebook_shows_a_plot_without_pyplot(runs) -> None:
+    figure = plot(compare(get("adam_token_half_life"), runs[0]))
+    assert figure._repr_png_().startswith(b"\x89PNG")
