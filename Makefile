@@ -41,7 +41,7 @@ calculator: $(STAMP)
 
 docs: $(STAMP)
 	$(INSTALL) --editable '.[docs]'
-	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W -E --keep-going -b html docs docs/_build/html
 
 proofs:
 	bash docs/proofs/build.sh

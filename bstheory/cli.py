@@ -95,8 +95,8 @@ def usage() -> str:
         "  --version                                 show the version\n"
         "  --tyro-print-completion {bash,zsh,tcsh}   print a shell completion script\n\n"
         f"{COMMON}\n\n"
-        "exit codes: 0 as declared, 1 a verdict is not as declared, 2 a mistake in the input, 70 a bug in "
-        "bstheory,\n            130 interrupted"
+        "exit codes: 0 as declared, 1 a verdict is not as declared, 2 a mistake in the input,\n"
+        "            70 a bug in bstheory, 130 interrupted"
     )
 
 

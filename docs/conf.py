@@ -42,11 +42,11 @@ bibtex_default_style = "plain"
 
 myst_enable_extensions = ["dollarmath", "deflist"]
 myst_heading_anchors = 3
-nb_execution_mode = "cache"
+# Not "cache": it knows when a notebook changes, not when the package does.
+nb_execution_mode = "force"
 nb_execution_timeout = 600  # seconds a cell; a busy machine is no error
 nb_execution_raise_on_error = True
 nb_merge_streams = True
-nb_execution_cache_path = str(HERE / "_build" / "notebooks")
 
 # Callbacks for other libraries are documented also where those libraries are not installed.
 autodoc_mock_imports = [name for name in ("transformers", "lightning") if find_spec(name) is None]
