@@ -58,7 +58,8 @@ CLAIMS = (
         "four learning rates at 1 and five at 64 (factors of two, where sgd-batch-1 had found the best) x eight fresh seeds "
         "for every arm, the rate of a seed chosen by the other seeds; Holm over the statements; designed after sgd-batch-1 had "
         "been seen, which is not part of it",
-        limits="momentum 0.5 and 0.9, clip at norm 1, 98k tokens",
+        limits="momentum 0.5 and 0.9, clip at norm 1, 98k tokens; two of eight seeds choose the largest rate tried for momentum with "
+        "clipping, where the curve is flat",
         recipes=fresh_seeds.momentum_recipes,
         judge=fresh_seeds.judge_momentum,
     ),
