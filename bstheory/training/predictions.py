@@ -162,9 +162,11 @@ def judge_contrast(prediction: Prediction, final: Mapping[str, Mapping[int, floa
         "level": LEVEL,
     }
     if diverged or len(seeds) < 2:
-        numbers["why"] = (
-            f"diverged or unfinished: {', '.join(diverged)}" if diverged else "needs two common seeds or more"
-        )
+        # An infinite loss has diverged; one that is no number is of a run that has not finished.
+        infinite = [arm for arm in diverged if np.isinf(losses[arm]).any()]
+        groups = {"diverged": infinite, "unfinished": [arm for arm in diverged if arm not in infinite]}
+        found = [f"{word}: {', '.join(arms)}" for word, arms in groups.items() if arms]
+        numbers["why"] = "; ".join(found) or "needs two common seeds or more"
         return Finding(prediction, Verdict.UNDECIDED, numbers)
     effect = sum((w * losses[arm] for arm, w in prediction.worse.items()), np.zeros(len(seeds)))
     effect = effect - sum((w * losses[arm] for arm, w in prediction.better.items()), np.zeros(len(seeds)))
