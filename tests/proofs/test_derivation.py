@@ -127,6 +127,11 @@ OTHER_KINDS = {
     "pairs_across",
     "pairs_by_step",
     "relabel",
+    "relabel_fact",
+    # Sums over lags with momentum weights.
+    "lag_induction",
+    "lag_sum",
+    "lag_sum_across",
 }
 
 
