@@ -138,6 +138,12 @@ def evaluate(
             equals = ""
         if not equals or not name:
             raise input_error(got=f"--set {word}", rule="it is NAME=NUMBER", do="write for example --set L=1")
+        if name in constants:
+            raise input_error(
+                got=f"--set {name} twice",
+                rule="a constant is given once",
+                do="leave one out; a vector is one comma-separated list",
+            )
         constants[name] = numbers[0] if len(numbers) == 1 else np.array(numbers)
     batches = None
     if schedule is not None:

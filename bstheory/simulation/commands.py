@@ -42,15 +42,17 @@ def simulate(
     from rich.console import Console
     from rich.table import Table
 
-    from bstheory.simulation.configuration import simulate_configuration
-    from bstheory.simulation.sweep import statistics
+    from bstheory.simulation.configuration import check, simulate_configuration
+    from bstheory.simulation.sweep import refuse_oversize, statistics
 
     with _bar(silent=json == "-") as bar:
         task = bar.add_task(
             "simulate", total=None, note="loading the kernels; the first time ever they compile"
         )
+        document = check(_read(config))
+        refuse_oversize([document], 1, None)
         run = simulate_configuration(
-            _read(config),
+            document,
             threads=threads,
             progress=lambda done, total: bar.update(task, completed=done, total=total, note=""),
         )
@@ -151,7 +153,8 @@ def sweep(config: ConfigFile, *, out: Folder, workers: int = 2, json: JsonFile =
         if len(result.rows) > 50:
             console.print(f"{len(result.rows) - 50} more in {result.table}")
         console.print(", ".join(f"{name} {count}" for name, count in counts.items()))
-    return 1 if result.failed else 0
+    invalid = any(str(row["status"]).startswith("invalid") for row in result.rows)
+    return 1 if result.failed or invalid else 0
 
 
 def falsify(

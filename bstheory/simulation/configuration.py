@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from bstheory.errors import input_error, suggestion
+from bstheory.errors import InputError, input_error, suggestion
 from bstheory.problems import (
     Problem,
     cosine_sum,
@@ -41,6 +41,8 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
 }
 KEYS = ("problem", "algorithm", "schedule", "tokens", "seeds", "records", "dtype", "quantities")
 REQUIRED = ("problem", "algorithm", "schedule")
+MAX_DIM = 10**9  # one vector of 8 GB
+MAX_STEPS = 10**9  # one column of 8 GB; the tables of a run hold several
 DTYPES = {"float64": np.float64, "float32": np.float32}
 
 
@@ -67,9 +69,17 @@ def _checked_call(
         )
     try:
         return make(**arguments)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
         raise input_error(
             got=f"{kind} arguments {sorted(arguments)}", rule=str(error), do="complete the configuration"
+        ) from error
+    except MemoryError as error:
+        raise input_error(
+            got=f"{kind} arguments {sorted(arguments)}",
+            rule=f"the {kind} does not fit into memory ({error})",
+            do="make it smaller",
         ) from error
 
 
@@ -84,7 +94,15 @@ def build_problem(document: Any) -> Problem:
                     rule="a vector is a list, or {dim, power} for i^-power",
                     do="correct it",
                 )
-            arguments[name] = np.arange(1, int(value["dim"]) + 1, dtype=np.float64) ** -float(value["power"])
+            if not _whole(value["dim"]) or not 1 <= value["dim"] <= MAX_DIM:
+                raise input_error(
+                    got=f"{name}={dict(value)}",
+                    rule=f"dim is a whole number from 1 to {MAX_DIM}",
+                    do="correct it",
+                )
+            arguments[name] = np.arange(1, value["dim"] + 1, dtype=np.float64) ** -float(value["power"])
+        elif name == "dim" and _whole(value) and value > MAX_DIM:
+            raise input_error(got=f"dim={value}", rule=f"it is at most {MAX_DIM}", do="make it smaller")
     return _checked_call("problem", make, arguments, tuple(inspect.signature(make).parameters))
 
 
@@ -101,9 +119,17 @@ def build_schedule(document: Any) -> Any:
 
         return schedules.parse(document)
     try:
+        if sum(count for count, _ in document) > MAX_STEPS:
+            raise input_error(
+                got=f"a schedule of {sum(count for count, _ in document)} steps",
+                rule=f"a run has at most {MAX_STEPS}",
+                do="simulate fewer steps, or use the exact recursions",
+            )
         pairs = np.asarray(document, dtype=np.int64).reshape(-1, 2)
         good = len(pairs) > 0 and np.array_equal(pairs, np.asarray(document)) and pairs.min() >= 1
-    except (TypeError, ValueError):
+    except InputError:
+        raise
+    except (TypeError, ValueError, OverflowError):
         good = False
     if not good:
         raise input_error(
@@ -128,11 +154,56 @@ def check(config: Any) -> dict[str, Any]:
             rule=f"its keys are {', '.join(KEYS)}, of which {', '.join(REQUIRED)} are required",
             do="correct it",
         )
-    if config.get("dtype", "float64") not in DTYPES:
-        raise input_error(
-            got=f"dtype {config['dtype']!r}", rule="it is float64 or float32", do="choose one of these"
-        )
+    dtype, seeds = config.get("dtype", "float64"), config.get("seeds", 1)
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        raise input_error(got=f"dtype {dtype!r}", rule="it is float64 or float32", do="choose one of these")
+    words = config.get("quantities", ["loss"])
+    good = {
+        "tokens": "tokens" not in config or _whole(config["tokens"]),
+        "records": _whole(config.get("records", 1)),
+        "seeds": _whole(seeds) or (isinstance(seeds, list | tuple) and all(map(_whole, seeds))),
+        "quantities": isinstance(words, list | tuple) and all(isinstance(word, str) for word in words),
+    }
+    for key, fits in good.items():
+        if not fits:
+            raise input_error(
+                got=f"{key}={config[key]!r}",
+                rule={
+                    "seeds": "seeds are a whole number of them, or a list of whole numbers",
+                    "quantities": "quantities are a list of names",
+                }.get(key, f"{key} is a whole number"),
+                why="nothing is rounded, and text is not read as a number",
+                do="correct it",
+            )
     return dict(config)
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def num_steps(config: Mapping[str, Any]) -> int:
+    """Steps of a configuration, counted by run lengths, before any vector of that length is made.
+
+    Raises:
+        InputError: more than ``MAX_STEPS``, or a schedule without tokens.
+    """
+    from bstheory import schedules
+
+    schedule, steps = build_schedule(config["schedule"]), 0
+    if isinstance(schedule, np.ndarray):
+        return len(schedule)
+    if config.get("tokens") is None:
+        raise input_error(got="no tokens", rule="a schedule needs a token budget", do='add "tokens": 100000')
+    for _, count in schedules.runs(schedule, num_tokens=config["tokens"]):
+        steps += count
+        if steps > MAX_STEPS:
+            raise input_error(
+                got=f"a configuration of {steps} steps or more",
+                rule=f"a run has at most {MAX_STEPS}",
+                do="simulate fewer tokens or larger batches, or use the exact recursions",
+            )
+    return steps
 
 
 def simulate_configuration(config: Mapping[str, Any], *, threads: int = 1, **keywords: Any) -> Any:
@@ -140,6 +211,7 @@ def simulate_configuration(config: Mapping[str, Any], *, threads: int = 1, **key
     from bstheory.simulation.runs import simulate
 
     config = check(config)
+    num_steps(config)
     optional = {key: config[key] for key in ("tokens", "seeds", "records", "quantities") if key in config}
     return simulate(
         build_problem(config["problem"]),
@@ -160,6 +232,13 @@ def grid(base: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> list[dic
         >>> [c["algorithm"]["learning_rate"] for c in grid(base, {"algorithm.learning_rate": [0.1, 0.2]})]
         [0.1, 0.2]
     """
+    if not isinstance(base, Mapping) or not isinstance(axes, Mapping):
+        raise input_error(got="base or grid of another kind", rule="both are mappings", do="correct the file")
+    for path, values in axes.items():
+        if isinstance(values, str) or not isinstance(values, Sequence) or len(values) == 0:
+            raise input_error(
+                got=f"grid axis {path!r} with {values!r}", rule="an axis is a non-empty list", do="correct it"
+            )
     out = []
     for values in itertools.product(*axes.values()):
         config: dict[str, Any] = {k: dict(v) if isinstance(v, Mapping) else v for k, v in base.items()}

@@ -33,7 +33,7 @@ import numpy as np
 from bstheory.errors import InputError, input_error
 from bstheory.files import atomic_write
 from bstheory.run import config_hash
-from bstheory.simulation.configuration import build_problem, build_schedule, check
+from bstheory.simulation.configuration import build_problem, check, num_steps
 
 ROWS, TABLE = "rows.jsonl", "table.parquet"
 ATTEMPTS = 2
@@ -95,16 +95,15 @@ def memory_estimate(config: Mapping[str, Any]) -> int:
     """Bytes that one worker needs for a configuration, besides those of the interpreter."""
     from bstheory.simulation.engine import CHUNK, TILE_BYTES
     from bstheory.simulation.optimizers import COLUMNS
-    from bstheory.simulation.runs import schedule_vector
 
+    steps = num_steps(config)
     problem = build_problem(config["problem"])
-    batches = schedule_vector(build_schedule(config["schedule"]), config.get("tokens"))
     seeds = config.get("seeds", 64)
     count = seeds if isinstance(seeds, int) else len(seeds)
     state = count * problem.dim * (3 * 8 + 3 * 8)  # x, m, v, and float64 copies when a record is taken
-    table = min(CHUNK, len(batches)) * len(COLUMNS) * 8 * 3
+    table = min(CHUNK, steps) * len(COLUMNS) * 8 * 3
     records = count * int(config.get("records", 64)) * 8 * 5
-    return int(state + table + records + 2 * TILE_BYTES + 24 * len(batches))
+    return int(state + table + records + 2 * TILE_BYTES + 24 * steps)
 
 
 def available_memory() -> int | None:
@@ -219,7 +218,7 @@ def sweep(
     rows = {key: found[key] for key in wanted if key in found and not _failed(found[key])}
     reused = len(rows)
     todo = [key for key in wanted if key not in rows]
-    _refuse_oversize([wanted[key] for key in todo], workers, memory_limit)
+    refuse_oversize([wanted[key] for key in todo], workers, memory_limit)
     # Rewritten without what was bad or failed, so that the file stays a plain list of intact rows.
     kept = [row for row in found.values() if not _failed(row)]
     atomic_write(folder / ROWS, "".join(map(encode_row, kept)))
@@ -314,7 +313,8 @@ def _pass(
     return suspects, reasons
 
 
-def _refuse_oversize(configs: Sequence[Mapping[str, Any]], workers: int, memory_limit: int | None) -> None:
+def refuse_oversize(configs: Sequence[Mapping[str, Any]], workers: int, memory_limit: int | None) -> None:
+    """Raise ``InputError`` when the ``workers`` largest configurations together need more than the limit."""
     limit = memory_limit
     if limit is None:
         free = available_memory()
@@ -328,7 +328,7 @@ def _refuse_oversize(configs: Sequence[Mapping[str, Any]], workers: int, memory_
     need = sum(sorted(estimates)[-workers:])
     if limit is not None and need > limit:
         raise input_error(
-            got=f"a sweep whose {workers} workers may need {need / 2**30:.2f} GiB together",
+            got=f"{workers} workers that may need {need / 2**30:.2f} GiB together",
             rule=f"the limit is {limit / 2**30:.2f} GiB",
             do="use fewer workers or seeds, smaller problems, or pass memory_limit",
         )

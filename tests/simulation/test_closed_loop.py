@@ -9,6 +9,7 @@ from bstheory.errors import InputError
 from bstheory.problems import cosine_sum, logistic, noisy_quadratic
 from bstheory.run import Run
 from bstheory.schedules.rules import Rule, ddp_norm, published_fixed_point
+from bstheory.schedules.statistics import from_groups
 from bstheory.simulation import SGD, Adam, RMSProp, coefficients, sgd_moments, simulate_rule
 from bstheory.simulation.optimizers import coefficients_across
 from bstheory.simulation.runs import from_run_lengths
@@ -100,6 +101,41 @@ def test_the_flagship_bound_holds_for_batches_that_a_rule_chooses() -> None:
     seen = run.series["weighted_sq_gradient"][:, -1]
     assert seen.mean() + 4 * seen.std() / np.sqrt(40) < bound.value
     assert len(np.unique(run.series["batch_size"])) > 3
+
+
+def test_one_path_replayed_step_by_step() -> None:
+    """The same draws through a loop spelt out here: Adam on half-lives, CABS, a partial last batch."""
+    groups, tokens, seed, rate = 2, 151, 5, 0.05
+    problem = cosine_sum(dim=3, noise_scale=1.0, x0=2.0)
+    rule = Rule(name="cabs", initial=4, minimum=2, maximum=64, multiple=2, shrink=True)
+    optimizer = Adam(learning_rate=rate, half_life1=20.0, half_life=100.0, weight="sqrt_one_minus_beta2")
+    run = simulate_rule(problem, optimizer, rule=rule, groups=groups, tokens=tokens, seeds=[seed])
+
+    rng, state, x = np.random.default_rng([seed, 0xB5]), rule.init(), problem.x0.copy()
+    m, v, seen, sizes, weighted, weight = np.zeros(3), np.zeros(3), 0, [], 0.0, 0.0
+    while seen < tokens:
+        batch = rule.value(state)
+        size = min(batch, tokens - seen)
+        beta1, beta2 = 2.0 ** (-size / 20.0), 2.0 ** (-size / 100.0)
+        w = np.sqrt(1 - beta2)
+        weighted, weight = weighted + w * np.sum(problem.full_gradient(x) ** 2), weight + w
+        if size == batch:
+            parts = np.stack([problem.gradient(x, size // groups, rng) for _ in range(groups)])
+            statistics = from_groups(parts, batch_size=size, loss=float(problem.loss(x)), learning_rate=rate)
+            state, g = rule.update(state, statistics), parts.mean(axis=0)
+        else:  # the budget's rest: the rule does not see it
+            g = problem.gradient(x, size, rng)
+        seen += size
+        m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g**2
+        m_hat, v_hat = m / (1 - 2.0 ** (-seen / 20.0)), v / (1 - 2.0 ** (-seen / 100.0))
+        x = x - rate * m_hat / (np.sqrt(v_hat) + 1e-8)
+        sizes.append(size)
+    assert len(set(sizes)) > 3 and sizes[-1] < batch and sizes[-1] % groups
+    np.testing.assert_array_equal(from_run_lengths(run.summary["batch_sizes"]), sizes)
+    last = {name: values[0, -1] for name, values in run.series.items()}
+    assert last["loss"] == pytest.approx(float(problem.loss(x)), rel=1e-10)
+    assert last["weighted_sq_gradient"] == pytest.approx(weighted, rel=1e-10)
+    assert last["weight"] == pytest.approx(weight, rel=1e-10)
 
 
 def test_finite_sums_have_rules_too() -> None:

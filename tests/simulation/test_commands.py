@@ -70,3 +70,52 @@ def test_bad_files(tmp_path) -> None:
         commands.sweep(str(bad), out=str(tmp_path / "out"))
     with pytest.raises(InputError, match="cannot be read"):
         commands.simulate(str(tmp_path / "absent.json"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tokens": 300.7}, "tokens is a whole number"),
+        ({"tokens": "300"}, "tokens is a whole number"),
+        ({"seeds": "64"}, "seeds are a whole number"),
+        ({"seeds": [0.2, 1.7]}, "list of whole numbers"),
+        ({"seeds": True}, "seeds are a whole number"),
+        ({"records": 2.5}, "records is a whole number"),
+        ({"quantities": "loss"}, "list of names"),
+        ({"dtype": ["float32"]}, "float64 or float32"),
+        ({"tokens": 4 * 10**15}, "steps or more"),
+        ({"schedule": [[10**12, 1]], "tokens": 10**12}, "a run has at most"),
+        ({"schedule": [[10**30, 1]], "tokens": 10}, "a run has at most"),
+        ({"seeds": 10**12}, "the limit is"),
+        ({"records": 10**13}, "the limit is"),
+        ({"problem": CONFIG["problem"] | {"dim": 10**14}}, "at most"),
+    ],
+)
+def test_nothing_is_rounded_and_nothing_oversized_is_started(change, message, tmp_path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(CONFIG | change))
+    with pytest.raises(InputError, match=message):
+        commands.simulate(str(path))
+
+
+def test_a_sweep_checks_the_same(tmp_path, capsys) -> None:
+    path, out = tmp_path / "sweep.json", str(tmp_path / "out")
+    grid = {"algorithm.learning_rate": [0.1]}
+    path.write_text(json.dumps({"base": CONFIG | {"seeds": "64"}, "grid": grid}))
+    with pytest.raises(InputError, match="seeds are a whole number"):
+        commands.sweep(str(path), out=out, workers=1)
+    path.write_text(json.dumps({"base": CONFIG | {"seeds": 10**12}, "grid": grid}))
+    with pytest.raises(InputError, match="the limit is"):
+        commands.sweep(str(path), out=out, workers=1)
+    path.write_text(json.dumps({"base": CONFIG | {"tokens": 4 * 10**15}, "grid": grid}))
+    assert commands.sweep(str(path), out=out, workers=1, json="-") == 1
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert row["status"].startswith("invalid") and "steps or more" in row["status"]
+
+
+@pytest.mark.parametrize("axis", ["0.1", 0.1, []])
+def test_an_axis_is_a_list(axis, tmp_path) -> None:
+    path = tmp_path / "sweep.json"
+    path.write_text(json.dumps({"base": CONFIG, "grid": {"algorithm.learning_rate": axis}}))
+    with pytest.raises(InputError, match="non-empty list"):
+        commands.sweep(str(path), out=str(tmp_path / "out"), workers=1)

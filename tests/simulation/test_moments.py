@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from bstheory.errors import InputError
@@ -49,6 +49,19 @@ def test_compiled_is_the_specification(case) -> None:
     scale = np.sqrt(plain[0] * plain[2])
     np.testing.assert_allclose(compiled[[0, 2]], plain[[0, 2]], rtol=1e-10)
     assert np.all(np.abs(compiled[1] - plain[1]) <= 1e-10 * scale)
+
+
+@given(cases(), st.integers(0, 40))
+@settings(max_examples=60, deadline=None)
+def test_a_run_in_two_parts_is_the_run(case, cut: int) -> None:
+    steps = ("learning_rate", "beta1", "batch_size")
+    assume(0 < cut < len(case["beta1"]))
+    first = final_moments(**case | {name: case[name][:cut] for name in steps})
+    rest = case | {name: case[name][cut:] for name in steps} | {"m0": first[0]}
+    whole = final_moments(**case)
+    continued = final_moments(**rest, state=(first[1], first[2]))
+    scale = np.sqrt(whole[0] * whole[2])
+    assert np.all(np.abs(continued - whole) <= 1e-10 * np.stack([whole[0], scale, whole[2]]))
 
 
 @given(cases())
@@ -142,6 +155,8 @@ INVALID = [
     (lambda: sgd_moments([1.0], [1.0], [1.0], learning_rate=[0.1], batch_size=[1, 2]), "lengths"),
     (lambda: sgd_moments([-1.0], [1.0], [1.0], learning_rate=[0.1], batch_size=[1]), "wrong sign"),
     (lambda: sgd_moments([1.0], [1.0], [1.0], learning_rate=[0.1], batch_size=[0]), "wrong sign"),
+    (lambda: sgd_moments([1.0], [1.0], [-1.0], learning_rate=[0.1], batch_size=[1]), "wrong sign"),
+    (lambda: sgd_moments([1.0], [-1.0], [1.0], learning_rate=[0.1], batch_size=[1]), "wrong sign"),
     (lambda: sgd_stationary([1.0], [1.0], learning_rate=2.0, batch_size=1), "stable iff"),
     (lambda: heavy_ball_stationary([1.0], [1.0], learning_rate=5.0, beta1=0.9, batch_size=1), "stable iff"),
     (

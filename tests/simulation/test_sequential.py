@@ -49,6 +49,11 @@ def test_an_infinite_sample_rejects() -> None:
     assert mean_at_most_one(lambda a, b: np.full(b - a, np.inf), alpha=1e-6, max_samples=10).rejected
 
 
+def test_an_infinite_sample_on_which_nothing_was_staked_wins_nothing() -> None:
+    samples = np.array([0.0] * 10 + [np.inf])  # ten zeros: the stake is 0 by then
+    assert not mean_at_most_one(lambda a, b: samples[a:b], alpha=1e-3, max_samples=11).rejected
+
+
 def test_result_does_not_depend_on_blocks() -> None:
     samples = np.random.default_rng(0).exponential(1.1, size=3000)
     one = mean_at_most_one(lambda a, b: samples[a:b], alpha=1e-3, max_samples=3000, first=3000)

@@ -407,3 +407,22 @@ def test_capturable_on_a_gpu(stream, truth, implementation):
         seen.append((weight.detach() - before).cpu().numpy())
         before = weight.detach().clone()
     assert relative_error(np.array(seen), truth[300.0, True]) <= EXACT
+
+
+@pytest.mark.parametrize(
+    ("limit", "tokens", "expected"),
+    [
+        ({"beta2_cap": 0.999}, 1, 0.999),
+        ({"beta2_cap": 0.999}, 100_000, None),
+        ({"beta2_floor": 0.5}, 100_000, 0.5),
+        ({"beta2_floor": 0.5}, 1, None),
+    ],
+)
+def test_a_limit_is_used_where_it_binds_and_only_there(limit, tokens, expected):
+    parameter = torch.nn.Parameter(torch.ones(2, dtype=torch.float64))
+    optimizer = torch.optim.AdamW([parameter], betas=(0.0, 0.9), lr=0.0, weight_decay=0.0)
+    half_life = TokenHalfLife(optimizer, beta2_half_life=HALF_LIFE, **limit)
+    parameter.grad = torch.ones_like(parameter)
+    half_life.step(tokens=tokens)
+    beta2 = expected or beta_from_half_life(half_life=HALF_LIFE, tokens_per_step=tokens)
+    assert half_life.last.beta2 == pytest.approx(beta2, rel=1e-15)
