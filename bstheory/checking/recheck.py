@@ -142,6 +142,8 @@ def _report(document: Mapping[str, Any]) -> Report:
 
 def recheck_parts(document: Mapping[str, Any], found: str) -> Report:
     """Several documents under one slug: all must check."""
+    if document["format"] != 1:
+        raise Invalid(f"format {document['format']!r} is not 1")
     unread = {"symbols", "chains", "steps", "claim", "claims"} & set(document)
     if unread:
         raise Invalid(f"a document of parts has no {', '.join(sorted(unread))} of its own")

@@ -127,3 +127,20 @@ def test_every_assumed_inequality_is_shown() -> None:
     step = next(s for s in document["steps"] if s["kind"] == "assumption")
     before, after = recheck_document(DOCUMENT).assumes, recheck_document(document).assumes
     assert set(after) - set(before) == {f"{step['assumption']}: 1 - R >= 0"}
+
+
+def test_a_certificate_without_its_hash_and_an_unknown_format_are_invalid(tmp_path: Path) -> None:
+    """Without the stated hash an edited word would go unnoticed."""
+    content = bst.check(library.get("half_life_definition")).to_json()
+    path = tmp_path / "certificate.json"
+    path.write_text(json.dumps(content))
+    assert bst.recheck(path).valid
+    del content["claim_hash"]
+    path.write_text(json.dumps(content))
+    report = bst.recheck(path)
+    assert not report.valid and "claim_hash is None" in report.reason
+
+    document = library.get("adam_token_half_life_unnormalised").document()
+    assert document["kind"] == "parts" and recheck_document(document).valid
+    report = recheck_document(document | {"format": 2})
+    assert not report.valid and "format 2 is not 1" in report.reason
