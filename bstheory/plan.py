@@ -94,6 +94,7 @@ def plan(
     to_batch_size: int | None = None,
     to_schedule: str | None = None,
     num_tokens: int | None = None,
+    round_to: int | None = None,
     seq_len: int,
     to_seq_len: int | None = None,
     beta2: float,
@@ -115,6 +116,7 @@ def plan(
         from_batch_size: global batch of the reference run, sequences.
         to_batch_size: the target; or
         to_schedule: a batch-size schedule such as ``"0:64 1M:256"``, with ``num_tokens``.
+        round_to: batch sizes of the schedule are rounded to the nearest multiple of it; a ramp needs one.
         seq_len, to_seq_len: tokens per sequence, before and (where it changes) after.
         beta1, beta2, learning_rate, weight_decay, eps, warmup_steps: of the reference run.
         eta: tolerance of the norm test, for the largest batch its theorem admits.
@@ -146,6 +148,8 @@ def plan(
         first[to_batch_size] = 0
     else:
         schedule = schedules.parse(to_schedule or "")
+        if round_to is not None:
+            schedule = schedule.rounded(multiple=round_to)
         consumed = 0
         for size, steps in schedules.runs(
             schedule, num_tokens=num_tokens or 0, seq_len=to_seq_len, last="overshoot"
@@ -196,6 +200,12 @@ def _check(given: dict[str, Any]) -> None:
             rule="a schedule needs the length of the run, and only a schedule does",
             do="pass both or neither",
         )
+    if given["round_to"] is not None and given["to_schedule"] is None:
+        raise input_error(
+            got=f"round_to={given['round_to']} without to_schedule",
+            rule="only the batch sizes of a schedule are rounded",
+            do="leave it out, or pass to_schedule",
+        )
     size = [given[name] for name in ("layers", "width", "vocab_size")]
     if any(size) and not all(size):
         raise input_error(
@@ -203,7 +213,8 @@ def _check(given: dict[str, Any]) -> None:
             rule="memory needs all three",
             do="pass the missing ones",
         )
-    for name in ("from_batch_size", "to_batch_size", "seq_len", "to_seq_len", "num_tokens", "warmup_steps"):
+    counts = ("from_batch_size", "to_batch_size", "seq_len", "to_seq_len", "num_tokens", "round_to")
+    for name in (*counts, "warmup_steps"):
         value = given[name]
         whole = isinstance(value, int) and not isinstance(value, bool) and 1 <= value < MAX_CLOCK
         if value is not None and not whole:
@@ -392,6 +403,7 @@ def command(
     to_batch_size: OptionalInt = None,
     to_schedule: OptionalSchedule = None,
     num_tokens: OptionalTokens = None,
+    round_to: OptionalInt = None,
     to_seq_len: OptionalInt = None,
     beta1: float = 0.9,
     learning_rate: OptionalFloat = None,
@@ -417,6 +429,7 @@ def command(
         to_batch_size: the target batch size; or give --to-schedule.
         to_schedule: a batch-size schedule over tokens, such as "0:64 1M:256 4M:1024", with --num-tokens.
         num_tokens: length of the run, for --to-schedule.
+        round_to: round the schedule's batch sizes to the nearest multiple of this; a ramp needs it.
         to_seq_len: tokens per sequence of the target, if it changes.
         beta1: of the reference run.
         learning_rate: of the reference run; without it no rate is proposed.
@@ -436,6 +449,7 @@ def command(
         to_batch_size=to_batch_size,
         to_schedule=to_schedule,
         num_tokens=num_tokens,
+        round_to=round_to,
         seq_len=seq_len,
         to_seq_len=to_seq_len,
         beta2=beta2,

@@ -183,3 +183,16 @@ def test_bad_arguments(changes, message):
 def test_bad_throughput_tables(text):
     with pytest.raises(InputError, match="piece"):
         table(text)
+
+
+def test_a_ramp_is_rounded_only_where_that_is_asked_for() -> None:
+    ramp = {"to_schedule": "linear 64->256 over 1M", "num_tokens": 2_000_000}
+    with pytest.raises(InputError, match="round-to"):
+        plan(**REFERENCE, **ramp)
+    found = plan(**REFERENCE, **ramp, round_to=64)
+    assert [t.batch_size for t in found.targets] == [64, 128, 192, 256]
+    for bad, message in (({"round_to": 0}, "positive integer"), ({"round_to": 2.5}, "positive integer")):
+        with pytest.raises(InputError, match=message):
+            plan(**REFERENCE, **ramp, **bad)
+    with pytest.raises(InputError, match="only the batch sizes of a schedule"):
+        plan(**REFERENCE, to_batch_size=8, round_to=8)
