@@ -237,7 +237,9 @@ def text_corpus(path: Path | str) -> Corpus:
         raise input_error(
             got=f"text file {str(path)!r} of {len(text):,} characters ({sum(counts)} documents)",
             rule=f"about one document in {HELD_OUT} is held out, and none was left on one side",
-            do="pass a longer text (100 kB or more)",
+            do="pass a text of more documents, or prepare it with bstheory data and --validation"
+            if SEPARATOR in text
+            else "pass a longer text (100 kB or more)",
         )
     return _corpus(path.name, train, validation, counts)
 

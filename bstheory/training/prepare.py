@@ -9,6 +9,7 @@ Tokenizers: ``bytes`` (ids 0-255, documents ended by byte 0) and ``gpt2`` (byte-
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import importlib.util
@@ -22,8 +23,8 @@ import numpy as np
 
 from bstheory.errors import input_error
 from bstheory.files import write_json
-from bstheory.problems.corpus import SEPARATOR, installed_documents, split_documents
-from bstheory.training.shards import write_shard
+from bstheory.problems.corpus import HELD_OUT, SEPARATOR, installed_documents, split_documents
+from bstheory.training.shards import UNFINISHED, write_shard
 
 SHARD_TOKENS = 100_000_000
 # What the released GPT-2 vocabulary hashes to; tiktoken pins the same file.
@@ -121,23 +122,43 @@ def text_documents(paths: Iterable[Path | str]) -> Iterator[str]:
     """Documents of text files (plain, ``.gz`` or ``.xz``), separated by ``<|endoftext|>``, read piecewise.
 
     Raises:
-        InputError: an unreadable, corrupt or non-UTF-8 file.
+        InputError: an unreadable, corrupt, empty or non-UTF-8 file.
     """
     for path in map(Path, paths):
+        empty = True
         try:
             with _open_text(path) as stream:
                 rest = ""
                 while piece := stream.read(1 << 20):
                     *done, rest = (rest + piece).split(SEPARATOR)
-                    yield from (d.strip() for d in done if d.strip())
+                    for document in filter(None, map(str.strip, done)):
+                        empty = False
+                        yield document
                 if rest.strip():
+                    empty = False
                     yield rest.strip()
+        except FileNotFoundError as error:
+            raise input_error(
+                got=f"text file {str(path)!r}",
+                rule="it cannot be read, because there is no such file",
+                do="check the path",
+            ) from error
+        except IsADirectoryError as error:
+            raise input_error(
+                got=f"text file {str(path)!r}",
+                rule="it cannot be read, because it is a folder",
+                do="pass the text files in it",
+            ) from error
         except (OSError, EOFError, UnicodeDecodeError, lzma.LZMAError) as error:
             raise input_error(
                 got=f"text file {str(path)!r}",
                 rule=f"it cannot be read as UTF-8 text ({error})",
-                do="check the path, or fetch the file again",
+                do="convert it to UTF-8, or fetch the file again if it is damaged",
             ) from error
+        if empty:
+            raise input_error(
+                got=f"text file {str(path)!r}", rule="it has no text", do="leave it out, or pass another file"
+            )
 
 
 def streamed_documents(name: str, *, split: str = "train", config: str | None = None) -> Iterator[str]:
@@ -153,6 +174,52 @@ def streamed_documents(name: str, *, split: str = "train", config: str | None = 
 
     for row in datasets.load_dataset(name, config, split=split, streaming=True):
         yield row["text"]
+
+
+def _own_files(folder: Path) -> list[Path]:
+    """What :func:`write_documents` writes into a folder."""
+    return [*folder.glob("[0-9][0-9][0-9][0-9][0-9].bin"), folder / "data.json"]
+
+
+def _require_no_shards(folder: Path) -> None:
+    if folder.exists() and any(folder.glob("*.bin")):
+        raise input_error(
+            got=f"output folder {str(folder)!r}",
+            rule="it already holds shards",
+            do="choose another folder, or remove them",
+        )
+
+
+@contextlib.contextmanager
+def unfinished(*folders: Path) -> Iterator[None]:
+    """Mark folders while shards are written, so that nobody reads half of them and a killed command can be
+    given again; after an error or Ctrl-C nothing is left in them.
+
+    Raises:
+        InputError: finished shards are there already.
+    """
+
+    def remove() -> None:
+        for folder in folders:
+            if (folder / UNFINISHED).exists():
+                for path in (*_own_files(folder), folder / UNFINISHED):  # the mark last
+                    path.unlink(missing_ok=True)
+
+    remove()
+    for folder in folders:
+        _require_no_shards(folder)
+    try:
+        for folder in folders:
+            write_json(folder / UNFINISHED, {"state": "bstheory data is writing here, or was killed"})
+        yield
+    except BaseException:
+        remove()
+        for folder in (*folders, folders[0].parent):
+            with contextlib.suppress(OSError):  # other files are in it
+                folder.rmdir()
+        raise
+    for folder in folders:
+        (folder / UNFINISHED).unlink()
 
 
 def write_documents(
@@ -183,12 +250,7 @@ def write_documents(
         InputError: shards already there, no text, or an unwritable folder.
     """
     folder = Path(folder)
-    if folder.exists() and any(folder.glob("*.bin")):
-        raise input_error(
-            got=f"output folder {str(folder)!r}",
-            rule="it already holds shards",
-            do="choose another folder, or remove them",
-        )
+    _require_no_shards(folder)
     shards: list[dict[str, Any]] = []
     buffer: list[np.ndarray] = []
     held = total = count = 0
@@ -235,6 +297,31 @@ def write_documents(
     return description
 
 
+def _held_out(paths: list[Path | str]) -> tuple[list[str], list[str]]:
+    """Documents to train on and to validate on, of the files or of the installed documentation."""
+    documents = list(text_documents(paths)) if paths else installed_documents()
+    pieces = split_documents(documents)
+    if not pieces[2][0] or not pieces[2][1]:
+        many = f"{len(documents)} documents" if len(documents) != 1 else "a single document"
+        raise input_error(
+            got=many,
+            rule=f"about one document in {HELD_OUT} is held out by its hash, and none was left on one side",
+            do=f"pass --validation FILES, or mark where documents end with {SEPARATOR}",
+        )
+    train, held_out = ([d for d in p.decode().split("\0") if d] for p in pieces[:2])
+    return train, held_out
+
+
+def _require_disjoint(paths: list[Path | str], validation: list[Path | str]) -> None:
+    for path in validation:
+        if Path(path).resolve() in {Path(other).resolve() for other in paths}:
+            raise input_error(
+                got=f"{str(path)!r} among the training and the validation files",
+                rule="a text is validated on only if it is not trained on",
+                do="leave it out of one of them",
+            )
+
+
 def prepare_text(
     paths: Iterable[Path | str],
     folder: Path | str,
@@ -247,26 +334,22 @@ def prepare_text(
 
     Without ``validation`` files, one document in twenty is held out by its hash (paragraphs that repeat are
     dropped; see :mod:`bstheory.problems.corpus`); without ``paths`` the documentation of the installation is
-    the text.
+    the text. What a killed call left behind is written again.
     """
-    folder, paths = Path(folder), list(paths)
-    if validation is not None:
-        train: Iterable[str] = text_documents(paths)
-        held_out: Iterable[str] = text_documents(validation)
-    else:
-        documents = list(text_documents(paths)) if paths else installed_documents()
-        pieces = split_documents(documents)
-        if not pieces[2][0] or not pieces[2][1]:
-            raise input_error(
-                got=f"{len(documents)} documents",
-                rule="about one in twenty is held out, and none was left on one side",
-                do="pass longer texts, or separate validation files",
-            )
-        train, held_out = ([d for d in p.decode().split("\0") if d] for p in pieces[:2])
-    return {
-        "train": write_documents(train, folder / "train", encoder=encoder, **options),
-        "val": write_documents(held_out, folder / "val", encoder=encoder, **(options | {"max_tokens": None})),
-    }
+    paths = list(paths)
+    targets = Path(folder) / "train", Path(folder) / "val"
+    with unfinished(*targets):
+        if validation is not None:
+            validation = list(validation)
+            _require_disjoint(paths, validation)
+            train: Iterable[str] = text_documents(paths) if paths else installed_documents()
+            held_out: Iterable[str] = text_documents(validation)
+        else:
+            train, held_out = _held_out(paths)
+        return {
+            "train": write_documents(train, targets[0], encoder=encoder, **options),
+            "val": write_documents(held_out, targets[1], encoder=encoder, **(options | {"max_tokens": None})),
+        }
 
 
 def prepare_stream(
@@ -281,11 +364,11 @@ def prepare_stream(
 ) -> dict[str, Any]:
     """As :func:`prepare_text` from a streamed Hugging Face data set: its first documents are the validation
     set."""
-    stream = streamed_documents(name, config=config)
-    held_out = list(itertools.islice(stream, validation_documents))
-    return {
-        "val": write_documents(held_out, Path(folder) / "val", encoder=encoder, **options),
-        "train": write_documents(
-            stream, Path(folder) / "train", encoder=encoder, max_tokens=max_tokens, **options
-        ),
-    }
+    targets = Path(folder) / "val", Path(folder) / "train"
+    with unfinished(*targets):
+        stream = streamed_documents(name, config=config)
+        held_out = list(itertools.islice(stream, validation_documents))
+        return {
+            "val": write_documents(held_out, targets[0], encoder=encoder, **options),
+            "train": write_documents(stream, targets[1], encoder=encoder, max_tokens=max_tokens, **options),
+        }

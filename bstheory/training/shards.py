@@ -25,6 +25,7 @@ VERSION = 1
 HEADER = 256  # int32 words
 LARGEST_TOKEN = 2**16 - 1
 PADDING = 128  # a vocabulary is rounded up to a multiple of at most this
+UNFINISHED = "unfinished.json"  # lies in a folder while `bstheory data` writes there
 CHUNK = 8192  # samples whose order is computed at once
 
 
@@ -257,8 +258,16 @@ def open_rows(
     """Rows over every shard at ``where``; see :class:`TokenRows`.
 
     Raises:
-        InputError: a damaged shard, or a ``data.json`` beside the shards that names another vocabulary.
+        InputError: a damaged shard, shards that are still being written, or a ``data.json`` beside them that
+            names another vocabulary.
     """
+    if (Path(where) / UNFINISHED).exists():
+        raise input_error(
+            got=f"data {str(where)!r}",
+            rule="it is complete before it is read",
+            why="`bstheory data` is still writing it, or was killed",
+            do="wait for that command, or give it again",
+        )
     require_vocabulary(where, vocab_size)
     arrays = [open_shard(path) for path in find_shards(where)]
     return TokenRows(arrays=arrays, seq_len=seq_len, vocab_size=vocab_size, seed=seed, block=block)

@@ -91,11 +91,14 @@ def test_a_really_full_disk_ends_the_command_with_one_line(tmp_path: Path) -> No
 def test_preparing_data_on_a_full_disk_is_one_message(tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text("\n\n".join(f"paragraph {k} with some words in it to make it long" for k in range(5000)))
+    (tmp_path / "other.txt").write_text("another text")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
     try:
         with pytest.raises(InputError, match="cannot be written"):
-            prepare_text([text], tmp_path / "out", encoder=tokenizer("bytes"), validation=[text])
+            prepare_text(
+                [text], tmp_path / "out", encoder=tokenizer("bytes"), validation=[tmp_path / "other.txt"]
+            )
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not list((tmp_path / "out").rglob("*.bin"))

@@ -7,6 +7,8 @@ import hashlib
 import importlib.util
 import json
 import lzma
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from bstheory.files import read_json
 from bstheory.training import prepare
 from bstheory.training.commands import data
 from bstheory.training.prepare import prepare_text, text_documents, tokenizer, write_documents
-from bstheory.training.shards import open_shard
+from bstheory.training.shards import open_rows, open_shard
 
 DOCUMENTS = ["first document\n\nof two paragraphs", "second: naïve café", "third"]
 
@@ -137,3 +139,72 @@ def test_bad_input_is_refused(tmp_path: Path) -> None:
     (tmp_path / "short.txt").write_text("too short to hold anything out")
     with pytest.raises(InputError, match="held out"):
         prepare_text([tmp_path / "short.txt"], tmp_path / "two", encoder=tokenizer("bytes"))
+
+
+@pytest.mark.parametrize(
+    "write", [lambda path: None, lambda path: path.mkdir(), lambda path: path.write_text(" ")]
+)
+def test_a_file_without_text_is_named(tmp_path: Path, write: object) -> None:
+    """An empty file among others is a mistake, not nothing."""
+    (tmp_path / "good.txt").write_text("some text")
+    write(tmp_path / "odd.txt")
+    with pytest.raises(InputError, match=r"odd\.txt.*(no such file|a folder|no text)"):
+        list(text_documents([tmp_path / "good.txt", tmp_path / "odd.txt"]))
+
+
+def test_a_text_is_not_validated_on_what_it_is_trained_on(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("some text")
+    paths = [tmp_path / "a.txt"]
+    with pytest.raises(InputError, match=r"a\.txt.*among the training and the validation"):
+        prepare_text(paths, tmp_path / "out", encoder=tokenizer("bytes"), validation=paths)
+    assert not (tmp_path / "out").exists()
+
+
+KILLED = """
+import os, sys
+from bstheory.training import prepare
+write, calls = prepare.write_shard, []
+def die(*args, **options):
+    calls.append(write(*args, **options))
+    if len(calls) == int(sys.argv[3]):
+        os._exit(9)
+    return calls[-1]
+prepare.write_shard = die
+prepare.prepare_text([sys.argv[1]], sys.argv[2], encoder=prepare.tokenizer("bytes"), validation=[sys.argv[1] + "v"],
+    shard_tokens=50)
+"""
+
+
+@pytest.mark.parametrize("shards", [2, 9])  # killed in train/, and in val/ with train/ complete
+def test_a_killed_command_can_be_given_again(tmp_path: Path, shards: int) -> None:
+    text, out = tmp_path / "a.txt", tmp_path / "out"
+    text.write_text("word " * 80)  # 8 shards
+    (tmp_path / "a.txtv").write_text("other " * 80)
+    left = subprocess.run([sys.executable, "-c", KILLED, str(text), str(out), str(shards)], check=False)
+    assert left.returncode == 9 and len(list(out.rglob("*.bin"))) == shards
+    with pytest.raises(InputError, match="still writing it, or was killed"):
+        open_rows(out / "train", seq_len=4, vocab_size=256)
+    options = {"encoder": tokenizer("bytes"), "validation": [tmp_path / "a.txtv"]}
+    found = prepare_text([text], out, **options)
+    assert sorted(path.name for path in (out / "train").iterdir()) == ["00000.bin", "data.json"]
+    assert found["train"] == read_json(out / "train" / "data.json")
+    assert open_rows(out / "train", seq_len=4, vocab_size=256).count == 99
+    with pytest.raises(InputError, match="already holds shards"):  # before anything is read
+        prepare_text([tmp_path / "absent.txt"], out, **options)
+
+
+def test_an_interrupted_command_leaves_nothing(tmp_path: Path) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    (tmp_path / "a.txt").write_text("word " * 80)
+    (tmp_path / "b.txt").write_text("other")
+    with pytest.raises(KeyboardInterrupt):
+        prepare_text(
+            [tmp_path / "a.txt"],
+            tmp_path / "out",
+            encoder=tokenizer("bytes"),
+            validation=[tmp_path / "b.txt"],
+            progress=interrupt,
+        )
+    assert not (tmp_path / "out").exists()
