@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from bstheory.terminal import JsonFile, OptionalSchedule, OptionalTokens, Slug, Slugs, emit
+from bstheory.terminal import JsonFile, OptionalCount, OptionalSchedule, Slug, Slugs, count, emit
 
 
 def cite(slug: Slugs = (), *, json: JsonFile = None) -> int:
@@ -106,7 +106,7 @@ def evaluate(
     *,
     set: Annotated[tuple[str, ...], UseAppendAction, arg(metavar="NAME=NUMBER")] = (),
     schedule: OptionalSchedule = None,
-    tokens: OptionalTokens = None,
+    tokens: OptionalCount = None,
     enclose: bool = False,
     json: JsonFile = None,
 ) -> int:
@@ -119,7 +119,7 @@ def evaluate(
         slug: the theorem.
         set: NAME=VALUE of a constant, once for each; a comma-separated list makes a vector.
         schedule: batch size in tokens against tokens consumed, e.g. "64" or "0:64 1M:256".
-        tokens: total tokens, needed with a schedule.
+        tokens: total tokens, such as 1M, needed with a schedule.
         enclose: also enclose the exact value rigorously with ball arithmetic (Arb).
         json: write the result to this file, or - for stdout instead of the text.
     """
@@ -155,11 +155,12 @@ def evaluate(
                 rule="a schedule has a bound only up to a number of tokens",
                 do="add --tokens, e.g. --tokens 1000000",
             )
-        if not 0 < tokens < 10**15:
+        total = count(tokens)
+        if total >= 10**15:
             raise input_error(
                 got=f"--tokens {tokens}", rule="it is a positive number below 10^15", do="correct it"
             )
-        batches = parse(schedule).rounded(multiple=1).batch_sizes(num_tokens=tokens, last="partial")
+        batches = parse(schedule).rounded(multiple=1).batch_sizes(num_tokens=total, last="partial")
     found = bound.evaluate(constants=constants, schedule=batches, enclose=enclose)
     document = {
         "slug": slug,
@@ -171,7 +172,7 @@ def evaluate(
         "parts": {name: _plain(value) for name, value in found.parts.items()},
         "constants": {name: _plain(value) for name, value in constants.items()},
         "schedule": schedule,
-        "tokens": tokens,
+        "tokens": None if tokens is None else count(tokens),
         "num_steps": None if batches is None else len(batches),
     }
     if json is not None:

@@ -23,11 +23,12 @@ from bstheory.plan_rules import target
 from bstheory.schedules.schedule import MAX_CLOCK
 from bstheory.terminal import (
     JsonFile,
+    OptionalCount,
     OptionalFloat,
     OptionalInt,
     OptionalSchedule,
     OptionalText,
-    OptionalTokens,
+    count,
     emit,
 )
 
@@ -402,7 +403,7 @@ def command(
     beta2: float,
     to_batch_size: OptionalInt = None,
     to_schedule: OptionalSchedule = None,
-    num_tokens: OptionalTokens = None,
+    num_tokens: OptionalCount = None,
     round_to: OptionalInt = None,
     to_seq_len: OptionalInt = None,
     beta1: float = 0.9,
@@ -428,7 +429,7 @@ def command(
         beta2: of the reference run.
         to_batch_size: the target batch size; or give --to-schedule.
         to_schedule: a batch-size schedule over tokens, such as "0:64 1M:256 4M:1024", with --num-tokens.
-        num_tokens: length of the run, for --to-schedule.
+        num_tokens: length of the run, such as 10M, for --to-schedule.
         round_to: round the schedule's batch sizes to the nearest multiple of this; a ramp needs it.
         to_seq_len: tokens per sequence of the target, if it changes.
         beta1: of the reference run.
@@ -448,7 +449,7 @@ def command(
         from_batch_size=from_batch_size,
         to_batch_size=to_batch_size,
         to_schedule=to_schedule,
-        num_tokens=num_tokens,
+        num_tokens=None if num_tokens is None else count(num_tokens),
         round_to=round_to,
         seq_len=seq_len,
         to_seq_len=to_seq_len,

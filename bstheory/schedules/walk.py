@@ -133,7 +133,7 @@ def _integer(schedule: Schedule, value: float, clock: int) -> int:
             got=f"batch_size={value:g} at {clock} {schedule.unit}",
             rule="a batch holds a whole number of sequences, at least one",
             why="rounding it silently would be another schedule",
-            do="use schedule.rounded(multiple=...), or --round-to of bstheory plan",
+            do='use schedule.rounded(multiple=...), --round-to of bstheory plan, or a "staircase ... by N"',
         )
     return int(value)
 

@@ -142,12 +142,12 @@ class BatchSizeScheduler:
         self._current: BatchPlan | None = None
         if isinstance(schedule, Rule):
             self.rule_state = schedule.init()
-            self._split(schedule.value(self.rule_state), step=0)
+            self._split(schedule.value(self.rule_state), step=0, samples=0)
         else:
-            step = 0
+            step = samples = 0
             for batch_size, count in self._runs():
-                self._split(batch_size, step=step)
-                step += count
+                self._split(batch_size, step=step, samples=samples)
+                step, samples = step + count, samples + batch_size * count
         self._start()
 
     @property
@@ -166,7 +166,7 @@ class BatchSizeScheduler:
             self._remaining, self._batch_size = 1, self._rule_batch_size()
         elif self._remaining == 0:
             self._batch_size, self._remaining = next(self._upcoming)
-        micro, accumulation = self._split(self._batch_size, step=here.step)
+        micro, accumulation = self._split(self._batch_size, step=here.step, samples=here.samples)
         self._current = BatchPlan(
             here.step,
             here.samples,
@@ -269,7 +269,7 @@ class BatchSizeScheduler:
             do='pass last="overshoot", or last="partial" with num_tokens a multiple of seq_len',
         )
 
-    def _split(self, batch_size: int, *, step: int) -> tuple[int, int]:
+    def _split(self, batch_size: int, *, step: int, samples: int) -> tuple[int, int]:
         """(micro_batch_size, accumulation) for a global batch size, remembered."""
         found = self._splits.get(batch_size)
         if found is not None:
@@ -280,11 +280,16 @@ class BatchSizeScheduler:
             what = "micro_batch_size * world_size" if self.micro_batch_size else "world_size"
             size = f"{micro} * {self.world_size} = {unit}" if self.micro_batch_size else f"{unit}"
             below = f"is below {what} = {size}" if batch_size < unit else f"is no multiple of {what} = {size}"
+            fewer = (samples + batch_size // unit * unit) * self.seq_len
+            cut = fewer and self.last == "partial"
+            cut = cut and (samples + batch_size) * self.seq_len >= self.num_tokens  # what was left at the end
             raise input_error(
                 got=f"batch_size={batch_size} at step {step}, which {below}",
-                rule=f"a global batch is a whole multiple of {what}",
+                rule=f"a global batch{', the last one too,' if cut else ''} is a whole multiple of {what}",
                 why="ranks would see unequal batches",
-                do=f"use schedule.rounded(multiple={unit}), fewer ranks or a smaller micro-batch",
+                do=f"train on {fewer} tokens, which leave no such remainder"
+                if cut
+                else f"use schedule.rounded(multiple={unit}), fewer ranks or a smaller micro-batch",
             )
         local = batch_size // self.world_size
         if self.micro_batch_size is None:

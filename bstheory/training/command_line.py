@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from tyro.conf import arg
 
 from bstheory.errors import input_error
+from bstheory.terminal import count as count
 from bstheory.terminal import quiet
 
 OptimizerName = Literal["adamw", "sgd", "sign_sgd", "signum", "adafactor", "muon"]
@@ -20,30 +21,6 @@ SinkNames = Annotated[
     tuple[Literal["tensorboard", "trackio", "wandb"], ...],
     arg(metavar="{tensorboard,trackio,wandb} ...", help_behavior_hint=""),
 ]
-
-
-def count(text: str | int) -> int:
-    """``500k``, ``2.5M``, ``1B`` or a plain number as an integer; raises ``InputError`` for anything else.
-
-    Example:
-        >>> count("2.5M")
-        2500000
-    """
-    from fractions import Fraction
-
-    word = str(text).strip().replace("_", "").replace(",", "")
-    factor = {"k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}.get(word[-1:].lower(), 1)
-    try:
-        value = Fraction(word[:-1] if factor > 1 else word) * factor
-    except (ValueError, ZeroDivisionError):
-        value = Fraction(1, 2)
-    if value.denominator != 1 or not 1 <= value < 10**18:
-        raise input_error(
-            got=f"count {str(text)[:40]!r}",
-            rule="a count is a positive integer below 10^18, with K, M, B or T for thousands to trillions",
-            do="write for example 500k or 2.5M",
-        )
-    return int(value)
 
 
 def need(name: str, value: float | None, low: float, high: float = math.inf) -> None:

@@ -87,7 +87,8 @@ def train(
         tokens: budget, such as 500k or 2.5B; its whole sequences are used.
         data: folder written by bstheory data, or a text file (byte-level models); default the installed
             documentation.
-        batch_size: sequences, or a schedule by consumed tokens such as "0:4 100k:16".
+        batch_size: sequences, or a schedule by consumed tokens such as "0:4 100k:16" or "staircase 4->16 over
+            100k by 4"; where fewer tokens are left than a batch has, the last one is smaller.
         learning_rate: peak.
         warmup: fraction of the tokens.
         optimizer: which one.
@@ -145,8 +146,8 @@ def train(
             rule="fsdp divides the weights over the processes that torchrun starts, and there is one",
             do="start it with torchrun --nproc-per-node N -m bstheory train ..., or leave --parallel out",
         )
-    length = seq_len or shape.context
-    budget = count(tokens) // length * length
+    length, asked = seq_len or shape.context, count(tokens)
+    budget = asked // length * length
     if budget < length:
         raise input_error(got=f"tokens={tokens}", rule=f"a sequence has {length} tokens", do="pass more")
     import torch
@@ -207,6 +208,7 @@ def train(
             resume=resume,
             provenance=provenance,
         )
+        before = trainer.scheduler.done
         with (
             progress_line(silent=json == "-" or not here.main) as progress,
             open_sinks(
@@ -241,6 +243,9 @@ def train(
         for entry in run.summary["validation"]:
             print(f"{entry['tokens']:>14,} tokens   validation loss {entry['loss']:.4f}")
         state = "finished" if run.summary["finished"] else "stopped, continue with --resume"
+        state = "had finished before; as measured then" if before else state
+        if budget != asked:
+            print(f"{budget:,} of {asked:,} tokens are whole sequences of {length}")
         speed = run.summary["tokens_per_second"]
         print(
             f"{state}; {speed:,.0f} tokens/s on {run.summary['device']}; {run.summary['epochs']:.2f} epochs"

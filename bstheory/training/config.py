@@ -13,6 +13,8 @@ from bstheory.schedules import Schedule, parse
 from bstheory.schedules.rules import Rule
 from bstheory.training.optimizers import OptimizerConfig
 
+DEFAULT_MICRO_BATCH = 64
+EVALUATION_LOGITS = 2**28  # of one forward pass in validation, 1 GiB in float32
 PRECISIONS = ("float32", "bfloat16_autocast", "bfloat16")
 PARALLEL = ("ddp", "fsdp")
 # What may differ between the run that saved a checkpoint and the one that resumes it, because none of these
@@ -63,8 +65,9 @@ def warmup_cosine(
 
 
 def batch_size_schedule(spec: str | int) -> Schedule:
-    """``64`` or ``"0:8 1M:64"`` (thresholds in tokens) as a schedule."""
-    return parse(str(spec) if ":" in str(spec) else f"0:{spec}", unit="tokens")
+    """``64``, ``"0:8 1M:64"`` or a ramp (thresholds in tokens) as a schedule."""
+    single = ":" not in str(spec) and "->" not in str(spec)
+    return parse(f"0:{spec}" if single else str(spec), unit="tokens")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -158,6 +161,14 @@ class TrainConfig:
     def length(self) -> int:
         """Tokens per sequence."""
         return self.seq_len or self.model.context
+
+    @property
+    def rows_per_evaluation(self) -> int:
+        """Rows of one forward pass in validation: the micro-batch; by default at most 64, and fewer where the
+        vocabulary is so large that their logits would take more memory than training does."""
+        if chosen := self.micro_batch_size or self.max_micro_batch_size:
+            return chosen
+        return max(1, min(DEFAULT_MICRO_BATCH, EVALUATION_LOGITS // (self.length * self.model.vocab_size)))
 
     def comparable(self) -> dict[str, Any]:
         """The part of it that determines the numbers; see :data:`MECHANICS`."""

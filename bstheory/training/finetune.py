@@ -91,6 +91,7 @@ def load_pretrained(source: Path | str) -> Pretrained:
     for folder in ours:
         if (folder / "state.json").exists():
             return _load_ours(folder)
+    _require_not_a_missing_folder(path)
     _need("transformers", "hf", f"model {str(source)!r}")
     import transformers
 
@@ -129,6 +130,19 @@ def load_pretrained(source: Path | str) -> Pretrained:
         source=str(source),
         save=save,
     )
+
+
+def _require_not_a_missing_folder(path: Path) -> None:
+    """A mistyped path would be asked for on the network, again and again for a minute."""
+    parts = [part for part in path.parts if part != "/"]
+    local = path.is_absolute() or len(parts) > 2 or parts[:1] == [".."]
+    if not path.exists() and (local or (len(parts) == 2 and path.parent.is_dir())):
+        raise input_error(
+            got=f"model {str(path)!r}",
+            rule="there is no such folder",
+            do="check the path; a Hugging Face name that begins with a folder's name here needs another "
+            "working directory",
+        )
 
 
 def _first_line(error: Exception) -> str:
@@ -170,6 +184,15 @@ def describe(config: Any, name: str) -> GPTConfig:
     )
 
 
+def linear_maps(model: nn.Module) -> dict[str, nn.Module]:
+    """Linear maps inside a model, the head left out; GPT-2 of transformers has its own class for them."""
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if (isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D") and "head" not in name
+    }
+
+
 def add_lora(
     pretrained: Pretrained, *, rank: int = 16, alpha: float = 16.0, base: str = "float32"
 ) -> Pretrained:
@@ -190,14 +213,21 @@ def add_lora(
 
     pretrained.model.to({"float32": torch.float32, "bfloat16": torch.bfloat16}[base])
     inner = pretrained.model.inner if isinstance(pretrained.model, CausalLM) else pretrained.model
-    names = sorted(
-        {
-            n.rsplit(".", 1)[-1]
-            for n, m in inner.named_modules()
-            if isinstance(m, nn.Linear) and "head" not in n
-        }
+    maps = linear_maps(inner)
+    names = sorted({name.rsplit(".", 1)[-1] for name in maps})
+    if not names:
+        raise input_error(
+            got=f"method 'lora' for a {type(inner).__name__}",
+            rule="adapters are added to the linear maps inside a model, and it has none",
+            do="use the method full",
+        )
+    config = peft.LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        target_modules=names,
+        lora_dropout=0.0,
+        fan_in_fan_out=any(not isinstance(m, nn.Linear) for m in maps.values()),
     )
-    config = peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules=names, lora_dropout=0.0)
     if isinstance(pretrained.model, CausalLM):
         pretrained.model.inner = peft.get_peft_model(inner, config)  # in place: save looks there
         model: nn.Module = pretrained.model
@@ -270,8 +300,7 @@ def method_memory(model: nn.Module, *, rank: int = 16) -> list[MethodMemory]:
     shapes = list(seen.values())
     numel = sum(int(np.prod(s)) for _, s in shapes)
     largest = max(int(np.prod(s)) for _, s in shapes)
-    matrices = [m for n, m in model.named_modules() if isinstance(m, nn.Linear) and "head" not in n]
-    adapters = sum(rank * (m.in_features + m.out_features) for m in matrices)
+    adapters = sum(rank * sum(m.weight.shape) for m in linear_maps(model).values())
 
     def state(name: str) -> int:
         return state_of_shapes(shapes, OptimizerConfig(name=name, beta1=0.9 if name == "adamw" else 0.0))

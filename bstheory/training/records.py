@@ -77,6 +77,14 @@ def rewrite_log(folder: Path, records: Sequence[Record]) -> None:
     atomic_write(folder / "log.jsonl", "".join(map(line, records)))
 
 
+def finished_run(folder: Path | None) -> Run | None:
+    """The run that a folder already holds to its end, as it was measured then."""
+    if folder is None or not (folder / "run.json").is_file():
+        return None
+    run = Run.load(folder)
+    return run if run.summary["finished"] else None
+
+
 def _noise_scales(series: dict[str, np.ndarray]) -> dict[str, Any]:
     """Mean noise over mean signal in the first and the last third of the records, in sequences, each with its
     Fieller interval at 95 % where that is bounded, and their ratio."""

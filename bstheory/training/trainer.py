@@ -33,7 +33,7 @@ from bstheory.training.checkpoints import (
     require_same_run,
     save_checkpoint,
 )
-from bstheory.training.config import TrainConfig
+from bstheory.training.config import DEFAULT_MICRO_BATCH, TrainConfig
 from bstheory.training.optimizers import build_optimizer
 from bstheory.training.parallel import (
     Interrupted,
@@ -48,13 +48,12 @@ from bstheory.training.records import (
     Record,
     append_log,
     crossed,
+    finished_run,
     non_finite_error,
     rewrite_log,
     run_of_records,
 )
 from bstheory.training.shards import TokenRows
-
-DEFAULT_MICRO_BATCH = 64
 
 
 class Trainer:
@@ -207,6 +206,9 @@ class Trainer:
             NonFiniteError: a loss, the gradient norm or a weight is not finite.
             Interrupted: Ctrl-C or SIGTERM; the checkpoint of the last finished step has been written.
         """
+        if self.scheduler.done and (finished := finished_run(self.folder)):
+            return finished
+        tell = progress or (lambda *_: None)
         start, begun_at = time.perf_counter(), self.scheduler.position.tokens
         pending: list[tuple[BatchPlan, float, Tensor, Tensor | None, Any]] = []
         saved_at = self.scheduler.position.tokens
@@ -218,20 +220,19 @@ class Trainer:
                 leaving = self.here.any(self.stop_requested or over) if self._may_stop else False
                 done = self.scheduler.done
                 validate = done or crossed(plan.tokens, tokens, self.config.eval_every_tokens)
-                checkpoint = (
-                    done or leaving or crossed(plan.tokens, tokens, self.config.checkpoint_every_tokens)
-                )
+                save_every = self.config.checkpoint_every_tokens
+                checkpoint = done or leaving or crossed(plan.tokens, tokens, save_every)
                 if validate or checkpoint or len(pending) >= self.config.log_every_steps:
                     record, pending = self._record(pending), []
                     if validate:
+                        tell(plan.tokens, self.config.tokens, "validating")
                         found = self.validation_loss()
                         self._require_finite(record.step, "validation loss", found)
                         record.values["validation_loss"] = found
                     self._log(record)
                     if observe and self.here.main:
                         observe(record)
-                    if progress:
-                        progress(tokens, self.config.tokens, f"loss {record.values['loss']:.3f}")
+                    tell(tokens, self.config.tokens, f"loss {record.values['loss']:.3f}")
                 if checkpoint:
                     self.save()
                     saved_at = tokens
@@ -316,7 +317,7 @@ class Trainer:
         self.wrapped.eval()
         # Equal counts on every rank, because sharded forward passes communicate; spare ones get weight 0.
         total = torch.zeros(2, dtype=torch.float64, device=self.here.device)
-        chunk = self.config.micro_batch_size or self.config.max_micro_batch_size or DEFAULT_MICRO_BATCH
+        chunk = self.config.rows_per_evaluation
         count = len(self.held_out)
         for start in range(0, count, chunk * self.here.size):
             low = start + chunk * self.here.rank
@@ -325,8 +326,7 @@ class Trainer:
             batch = self._to_device(part if weight else self.held_out[:1])
             with self._autocast():
                 loss = self.wrapped(batch[:, :-1], batch[:, 1:])
-            total += torch.tensor([weight, 0.0], device=total.device) * loss.double()
-            total[1] += weight
+            total += weight * torch.stack((loss.double(), torch.ones_like(total[0])))
         total = self.here.mean(total)
         self.wrapped.train()
         settle(self.wrapped)

@@ -159,6 +159,15 @@ BAD = [
     ({"micro_batch_size": None}, "exactly one of the two"),
     ({"max_micro_batch_size": 4}, "exactly one of the two"),
     ({"micro_batch_size": None, "max_micro_batch_size": 4, "world_size": 3}, "no multiple of world_size = 3"),
+    (
+        {"num_tokens": 8 * 4 + 5, "last": "partial", "micro_batch_size": 1, "world_size": 2},
+        "batch_size=5 at step 4, which is no multiple of micro_batch_size * world_size = 1 * 2 = 2, but a global "
+        "batch, the last one too, is",
+    ),
+    (
+        {"num_tokens": 8 * 4 + 5, "last": "partial", "micro_batch_size": 1, "world_size": 2},
+        "Train on 36 tokens",
+    ),
     ({"micro_batch_size": 2.0}, "micro_batch_size=2.0"),
     ({"world_size": 0}, "world_size=0"),
     ({"num_tokens": 0}, "num_tokens=0"),

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from bstheory import cli
+from bstheory.run import Run
 
 TRAIN = ("train", "tiny", "--tokens", "2k")
 
@@ -67,3 +68,22 @@ def test_a_device_that_runs_out_of_memory_is_one_line(
     error = capsys.readouterr().err.strip()
     assert left.value.code == 2 and "\n" not in error
     assert "Tried to allocate 2.00 GiB" in error and "Lower --micro-batch-size" in error
+
+
+def test_a_ramp_that_is_whole_is_trained_under(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ("train", "tiny", "--tokens", "5k", "--evals", "1", "--eval-rows", "4", "--log-every-steps", "1")
+    with pytest.raises(SystemExit) as left:
+        cli.main((*words, "--batch-size", "staircase 4->8 over 2k by 2"))
+    assert left.value.code == 0
+    assert "4,992 of 5,000 tokens are whole sequences of 64" in capsys.readouterr().out
+    sizes = Run.load(tmp_path / "runs" / "tiny-seed0").series["batch_size"][0]
+    assert sorted(set(sizes[:-1])) == [4, 6, 8]
+    with pytest.raises(SystemExit) as left:  # again, of a finished run
+        cli.main((*words, "--batch-size", "staircase 4->8 over 2k by 2", "--resume"))
+    assert left.value.code == 0 and "had finished before" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as left:
+        cli.main((*words, "--batch-size", "linear 4->8 over 2k", "--out", "other"))
+    assert left.value.code == 2 and "staircase" in capsys.readouterr().err

@@ -15,7 +15,7 @@ from bstheory.models.configs import model_config
 from bstheory.models.gpt import GPT
 from bstheory.run import Run
 from bstheory.training.examples import open_examples, read_examples
-from bstheory.training.finetune import Pretrained, add_lora, load_pretrained, method_memory
+from bstheory.training.finetune import CausalLM, Pretrained, add_lora, load_pretrained, method_memory
 from bstheory.training.finetune_command import finetune
 from bstheory.training.parallel import World
 from bstheory.training.prepare import tokenizer
@@ -233,6 +233,35 @@ def test_prompts_and_completions_are_learned_and_the_model_can_be_loaded_again(
         assert loss == pytest.approx(document["final_validation_loss"], rel=0.02)
     else:
         assert any("lora_" in name for name, _ in again.model.named_parameters())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_lora_on_gpt2_whose_linear_maps_are_of_another_class(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("peft")
+    config = transformers.GPT2Config(vocab_size=257, n_positions=16, n_embd=32, n_layer=2, n_head=4)
+    inner = transformers.GPT2LMHeadModel(config)
+    model = CausalLM(inner)
+    estimate = {m.method: m for m in method_memory(model, rank=2)}["lora_2"]
+    adapted = add_lora(
+        Pretrained(model=model, description=model_config("tiny"), encode=np.array, source="here"), rank=2
+    ).model
+    trained = [p for p in adapted.parameters() if p.requires_grad]
+    # Two layers of c_attn (32 to 96), c_proj (32 to 32), c_fc (32 to 128) and c_proj (128 to 32), rank 2.
+    assert sum(p.numel() for p in trained) == 2 * 2 * (128 + 64 + 160 + 160) == estimate.gradients // 4
+    tokens = torch.randint(257, (2, 9))
+    adapted(tokens[:, :-1], tokens[:, 1:]).backward()
+    assert all(p.grad is not None for p in trained)
+
+
+@pytest.mark.parametrize("name", ["runs/mistyped", "a/b/c", "../mistyped", "/nowhere/model"])
+def test_a_mistyped_folder_is_not_asked_for_on_the_network(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(InputError, match="no such folder"):
+        load_pretrained(name)
 
 
 def test_lora_on_a_bfloat16_base_keeps_float32_adapters(shards: Path, here: World, tmp_path: Path) -> None:

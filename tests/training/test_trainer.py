@@ -137,6 +137,27 @@ def test_only_the_newest_checkpoints_are_kept(shards: Path, here: World, tmp_pat
     assert not list((tmp_path / "checkpoints").glob(".*"))
 
 
+def test_resuming_a_finished_run_keeps_what_was_measured(shards: Path, here: World, tmp_path: Path) -> None:
+    config = small_config(eval_every_tokens=None)
+    first = build(config, shards, here, folder=tmp_path).run()
+    assert first.summary["tokens_per_second"] > 0
+    again = build(config, shards, here, folder=tmp_path, resume=True).run()
+    assert again.summary == first.summary == Run.load(tmp_path).summary
+
+
+def test_validation_says_when_it_begins_and_takes_no_more_memory_than_asked(
+    shards: Path, here: World, tmp_path: Path
+) -> None:
+    """The logits of 64 rows of GPT-2 are 13 GB, which a batch of 1 must not need."""
+    seen: list[str] = []
+    build(small_config(), shards, here).run(progress=lambda done, total, label: seen.append(label))
+    assert "validating" in seen
+    large = small_config(model=model_config("gpt2_124m"), seq_len=1024, max_micro_batch_size=None)
+    assert large.rows_per_evaluation == 5
+    assert dataclasses.replace(large, micro_batch_size=8).rows_per_evaluation == 8
+    assert dataclasses.replace(large, model=model_config("tiny"), seq_len=64).rows_per_evaluation == 64
+
+
 def test_interrupting_saves_the_finished_step(shards: Path, here: World, tmp_path: Path) -> None:
     config = small_config()
     trainer = build(config, shards, here, folder=tmp_path)
