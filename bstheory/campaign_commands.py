@@ -187,7 +187,10 @@ def predict(
 def validate(run: RunFolders, *, against: File, json: JsonFile = None) -> int:
     """Judge saved runs against predictions that were written before them: one verdict per prediction.
 
-    Example: bstheory validate runs/tiny-seed0 runs/tiny-seed1 --against runs/prediction.json
+    A prediction names the arms that it needs, such as half_life_1; bstheory train --name half_life_1 and the
+    scripts of experiments/gpt2_124m write runs of such names.
+
+    Example: bstheory validate runs/half_life_1-seed0 runs/fixed_1-seed0 --against runs/prediction.json
 
     Args:
         run: folders of runs (each with run.json); runs of one name with different seeds are one arm.
@@ -204,7 +207,8 @@ def validate(run: RunFolders, *, against: File, json: JsonFile = None) -> int:
 
     if not run:
         raise input_error(got="no run", rule="there is at least one run folder", do="pass them")
-    findings = judge([Run.load(folder) for folder in run], read_predictions(against))
+    runs = [Run.load(folder) for folder in run]
+    findings = judge(runs, read_predictions(against))
     documents = [
         {"name": p.name, "statement": p.statement, "verdict": v.word, **_finite(n)} for p, v, n in findings
     ]
@@ -213,6 +217,9 @@ def validate(run: RunFolders, *, against: File, json: JsonFile = None) -> int:
     if json != "-":
         rows = [[d["name"], d["verdict"], d["statement"], _numbers(d)] for d in documents]
         print_table("predictions", ["name", "verdict", "statement", "measured"], rows)
+        if all(v is Verdict.INAPPLICABLE for _, v, _ in findings):
+            names = ", ".join(sorted({r.name for r in runs}))
+            print(f"nothing is judged: the runs are named {names}, and the last column says what is needed")
     return int(any(v is Verdict.REFUTED for _, v, _ in findings))
 
 

@@ -196,3 +196,18 @@ def test_a_ramp_is_rounded_only_where_that_is_asked_for() -> None:
             plan(**REFERENCE, **ramp, **bad)
     with pytest.raises(InputError, match="only the batch sizes of a schedule"):
         plan(**REFERENCE, to_batch_size=8, round_to=8)
+
+
+def test_lengths_are_counts(capsys) -> None:
+    words = (
+        "plan --from-batch-size 512 --to-schedule 0:8,1M:64 --num-tokens {} --seq-len 128 --beta2 .95 --json"
+    )
+    assert run(words.format("2.5M")) == 0
+    short = capsys.readouterr().out
+    assert run(words.format("2500000")) == 0 and capsys.readouterr().out == short
+    assert run(words.format("many")) == 2 and "500k or 2.5M" in capsys.readouterr().err
+    words = (
+        "evaluate adam_token_half_life --set alpha=0.1 --set h=1e5 --set eps=0.01 --set R=2 --set L=1 "
+        "--set d=64 --set Delta=90 --schedule 4 --tokens {} --json -"
+    )
+    assert run(words.format("1k")) == 0 and json.loads(capsys.readouterr().out)["tokens"] == 1000

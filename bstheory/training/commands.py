@@ -67,6 +67,7 @@ def train(
     compile: bool = False,
     cuda_graphs: bool = False,
     device: OptionalDevice = None,
+    name: OptionalText = None,
     out: OptionalPlace = None,
     resume: bool = False,
     stop_after_seconds: OptionalFloat = None,
@@ -113,7 +114,8 @@ def train(
         compile: torch.compile.
         cuda_graphs: with compile, reduce launch overhead.
         device: default cuda where there is one.
-        out: folder of the run; default runs/MODEL-seedS.
+        name: of the run, such as half_life_1, by which bstheory validate finds it; default MODEL-OPTIMIZER.
+        out: folder of the run; default runs/NAME-seedS, or runs/MODEL-seedS without a name.
         resume: continue the run in that folder.
         stop_after_seconds: save and stop after this long; resume later.
         log_to: also write the series to tensorboard, trackio or wandb (extras of these names).
@@ -127,18 +129,18 @@ def train(
     parse(batch_size)
     if not 0 <= warmup < 1:
         raise input_error(got=f"warmup={warmup}", rule="it is a fraction in [0, 1)", do="pass 0.05 for 5 %")
-    for name, given in (
+    for option, given in (
         ("--seq-len", seq_len),
         ("--eval-rows", eval_rows),
         ("--log-every-steps", log_every_steps),
     ):
-        need(name, given, 1)
-    for name, given in (
+        need(option, given, 1)
+    for option, given in (
         ("--evals", evals),
         ("--checkpoints", checkpoints),
         ("--stop-after-seconds", stop_after_seconds),
     ):
-        need(name, given, 0, 1e9)
+        need(option, given, 0, 1e9)
     need("--seed", seed, 0, 2**47)
     if parallel == "fsdp" and "WORLD_SIZE" not in os.environ:
         raise input_error(
@@ -158,7 +160,7 @@ def train(
     from bstheory.training.trainer import Trainer
 
     config = TrainConfig(
-        name=f"{model}-{optimizer}",
+        name=name or f"{model}-{optimizer}",
         model=shape,
         tokens=budget,
         batch_size=batch_size_schedule(batch_size),
@@ -189,7 +191,7 @@ def train(
         cuda_graphs=cuda_graphs,
     )
     rows, held_out, provenance = open_text(data, shape, seq_len=length, seed=seed, block=block)
-    folder = Path(out or f"runs/{model}-seed{seed}")
+    folder = Path(out or f"runs/{name or model}-seed{seed}")
     if resume and not folder.is_dir():
         raise input_error(
             got=f"--resume with {str(folder)!r}",
@@ -270,16 +272,18 @@ def data(
     """Prepare token shards from text files (plain, .gz, .xz), a Hugging Face data set, or the installed
     documentation.
 
-    Writes OUT/train/*.bin and OUT/val/*.bin (llm.c format, or raw uint16) with a data.json that describes
-    them.
+    Writes OUT/train/*.bin and OUT/val/*.bin (llm.c format, or raw uint16), each with a data.json that
+    describes them.
 
-    Examples: bstheory data --tokenizer bytes --out .data/docs; bstheory data a.txt b.txt.gz --out .data/mine
+    Examples: bstheory data --tokenizer bytes --out .data/docs; bstheory data a.txt b.txt.gz --validation
+    c.txt --out .data/mine
 
     Args:
         text: UTF-8 files, documents separated by <|endoftext|>; none means the installed documentation.
         out: target folder.
         tokenizer: bytes (256 tokens) or gpt2 (50,257; extra [data], no network).
-        validation: files to validate on; default one document in twenty is held out.
+        validation: files to validate on; default one document in twenty is held out by its hash, repeated
+            paragraphs and documents below 200 characters left out.
         dataset: stream this Hugging Face data set instead (extra [data], needs network).
         subset: its configuration name.
         max_tokens: stop after that many training tokens; required with --dataset.

@@ -77,7 +77,7 @@ def finetune(
         beta2: per step, where no half-life is given.
         beta2_half_life: tokens; replaces beta2.
         precision: of the weights; with LoRA of the frozen ones, the adapters are float32.
-        in_backward: update weights inside the backward pass.
+        in_backward: update weights inside the backward pass; the flag keeps all gradients until it ends.
         seq_len: tokens per sequence; default the model's context, at most 1024, or the longest example.
         lora_rank: of the adapters.
         lora_alpha: their scale is lora_alpha / lora_rank.

@@ -81,7 +81,7 @@ def campaign_predictions(
         found.append(
             Range(
                 name=f"beta2_at_{size}",
-                statement=f"the half-life rule sets beta2 = {beta2:.7g} at batch size {size}",
+                statement=f"the half-life rule sets beta2 = {beta2:.10g} at batch size {size}",
                 reason=f"beta2 = 2^(-B T / h) with h = {half_life:,.0f} tokens",
                 arm=arm_name("half_life", size),
                 quantity="beta2",

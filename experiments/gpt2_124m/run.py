@@ -11,8 +11,10 @@ import sys
 import time
 from pathlib import Path
 
+import torch
 from config import PIECES, SCALES
 
+from bstheory.errors import InputError
 from bstheory.files import read_json
 from bstheory.training.config import TrainConfig
 from bstheory.training.parallel import World, world
@@ -42,13 +44,29 @@ def train(config: TrainConfig, data: Path, folder: Path, here: World, seconds: f
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("piece", choices=PIECES)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=9.0)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    parser.add_argument("--scale", choices=SCALES, default="gpu")
+    parser.add_argument("piece", choices=PIECES, help="which arms; README.md lists them")
+    parser.add_argument("--data", type=Path, required=True, help="folder that bstheory data wrote")
+    parser.add_argument("--out", type=Path, required=True, help="runs go to OUT/PIECE/ARM-seedS")
+    parser.add_argument("--minutes", type=float, default=9.0, help="save and stop after these (default 9)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="default 0 1")
+    parser.add_argument(
+        "--scale",
+        choices=SCALES,
+        default="gpu",
+        help="gpu, or tiny: the scripts on a CPU, with bytes",
+    )
     options = parser.parse_args()
+    if options.scale == "gpu" and not torch.cuda.is_available():
+        parser.error("--scale gpu trains GPT-2 124M and needs a CUDA device; --scale tiny runs on a CPU")
+    try:
+        return run(options)
+    except InputError as error:
+        print(f"run.py: {error}", file=sys.stderr)
+        return 2
+
+
+def run(options: argparse.Namespace) -> int:
+    """Every arm of the piece, one after another."""
     deadline = time.monotonic() + 60 * options.minutes
     scale = SCALES[options.scale]()
     with world() as here:

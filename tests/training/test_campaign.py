@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import bstheory
 from bstheory.campaign_commands import predict, validate
@@ -43,6 +44,25 @@ def test_the_committed_predictions_are_intact() -> None:
         "lr_ratio_below_square_root",
         "noise_scale_rises",
     } <= names
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
+def test_gpt2_is_not_trained_on_a_cpu_by_default(tmp_path: Path) -> None:
+    common = [
+        sys.executable,
+        str(SCRIPTS / "run.py"),
+        "half_life",
+        "--out",
+        str(tmp_path),
+        "--data",
+        "nowhere",
+    ]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    for scale, message in (("gpu", "needs a CUDA device"), ("tiny", "there is no .bin shard")):
+        done = subprocess.run(
+            [*common, "--scale", scale], env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
 
 
 @pytest.mark.slow

@@ -85,5 +85,13 @@ def test_a_ramp_that_is_whole_is_trained_under(
         cli.main((*words, "--batch-size", "staircase 4->8 over 2k by 2", "--resume"))
     assert left.value.code == 0 and "had finished before" in capsys.readouterr().out
     with pytest.raises(SystemExit) as left:
-        cli.main((*words, "--batch-size", "linear 4->8 over 2k", "--out", "other"))
+        cli.main((*words, "--batch-size", "linear 4->8 over 2k", "--name", "half_life_4"))
     assert left.value.code == 2 and "staircase" in capsys.readouterr().err
+
+
+def test_a_run_has_the_name_it_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as left:
+        cli.main((*TRAIN, "--evals", "1", "--eval-rows", "4", "--name", "half_life_16"))
+    assert left.value.code == 0
+    assert Run.load(tmp_path / "runs" / "half_life_16-seed0").name == "half_life_16"

@@ -269,6 +269,25 @@ def test_commands_write_and_judge(tmp_path: Path, capsys: pytest.CaptureFixture[
         validate((), against=str(path))
 
 
+def test_a_beta2_that_is_typed_as_printed_is_the_predicted_one() -> None:
+    for found in campaign_predictions(
+        model_config("tiny"), batch_sizes=(1, 4, 16), reference_batch_size=16, reference_beta2=0.95
+    ):
+        if found.name.startswith("beta2_at_"):
+            printed = float(found.statement.split("beta2 = ")[1].split()[0])
+            assert found.low < printed < found.high
+
+
+def test_runs_of_other_names_are_said_not_to_be_judged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "prediction.json"
+    predict("tiny_study", out=str(path), batch_sizes=(1, 16), probe_steps=0, speed_steps=0)
+    run("tiny-adamw", 0, 2.5).save(tmp_path / "run")
+    assert validate((str(tmp_path / "run"),), against=str(path)) == 0
+    assert "nothing is judged: the runs are named tiny-adamw" in capsys.readouterr().out
+
+
 def test_a_probe_measures_the_noise_scale(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shards: Path
 ) -> None:
