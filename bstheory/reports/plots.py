@@ -249,7 +249,7 @@ def plot_overview(runs: Sequence[Run], quantity: str) -> Figure:
             positive = positive and len(values) > 0 and bool(values.min() > 0)
             style = {"color": colors[index % 4], "linestyle": lines[(index // 4 + index) % 4]}
             if len(runs) > 8:
-                style = {"color": BLUE, "alpha": 0.2 + 0.8 * index / (len(runs) - 1)}
+                style = {"color": BLUE, "alpha": 0.2 + 0.8 * (index / (len(runs) - 1))}
             if len(values) < 2 or not at.all():
                 style |= {"marker": "o", "markersize": 4}
             panel.plot(tokens, values, label=run.name if len(runs) <= 8 else None, **style)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -39,6 +40,15 @@ def find_runs(places: Sequence[Path]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
+def _told_apart(runs: Sequence[Run], folders: Sequence[Path]) -> list[Run]:
+    """Runs that share a name carry their folder's as well."""
+    names = [run.name for run in runs]
+    return [
+        dataclasses.replace(run, name=f"{run.name} ({folder.name})") if names.count(run.name) > 1 else run
+        for run, folder in zip(runs, folders, strict=True)
+    ]
+
+
 def write_run_page(folders: Sequence[Path], out: Path, *, title: str = "") -> Path:
     """Write ``index.html`` and ``figures/`` into ``out`` for the runs in ``folders``.
 
@@ -53,7 +63,7 @@ def write_run_page(folders: Sequence[Path], out: Path, *, title: str = "") -> Pa
     Raises:
         InputError: a damaged run, or a folder that cannot be written.
     """
-    runs = [Run.load(folder) for folder in folders]
+    runs = _told_apart([Run.load(folder) for folder in folders], folders)
     values = {
         "title": title or (runs[0].name if len(runs) == 1 else f"{len(runs)} runs"),
         "lead": "Every number here is read from the runs' own files.",

@@ -114,6 +114,23 @@ def test_a_run_that_stopped_early_says_so_and_shows_its_only_validation(tmp_path
     assert overview.get_lines()[0].get_marker() == "o"
 
 
+def test_runs_of_one_name_are_told_apart_and_any_number_of_them_is_drawn(tmp_path) -> None:
+    one = Run(
+        name="same",
+        config={},
+        seeds=(0,),
+        steps=np.arange(3),
+        tokens=np.arange(3),
+        series={"loss": np.ones((1, 3))},
+    )
+    for name in ("first", "second"):
+        one.save(tmp_path / name)
+    page = write_run_page([tmp_path / "first", tmp_path / "second"], tmp_path / "out").read_text()
+    assert "same (first)" in page and "same (second)" in page
+    for many in (9, 13, 25):
+        assert len(plot_overview([one] * many, "loss").axes[0].get_lines()) == many
+
+
 def test_audit_cells_are_words_not_python(runs) -> None:
     seen = compare(get("adam_token_half_life"), runs[0])
     for item in seen.audit:
