@@ -47,12 +47,13 @@ def round_stochastically(value: Tensor, generator: torch.Generator | None = None
     """
     bits = value.contiguous().view(torch.int32)
     noise = torch.randint(0, 1 << 16, bits.shape, dtype=torch.int32, device=bits.device, generator=generator)
-    rounded = ((bits + noise) & -65536).view(torch.float32)
-    return torch.where(value.isfinite(), rounded, value).to(torch.bfloat16)
+    rounded = noise.add_(bits).bitwise_and_(-65536).view(torch.float32)
+    # The carry of a NaN can end anywhere; an infinity has no low bits and stays.
+    return rounded.masked_fill_(value.isnan(), math.nan).to(torch.bfloat16)
 
 
 def _rms(x: Tensor) -> Tensor:
-    return x.square().mean().sqrt()
+    return torch.linalg.vector_norm(x) / math.sqrt(x.numel())
 
 
 class LeanOptimizer(torch.optim.Optimizer):
@@ -209,11 +210,11 @@ class LeanOptimizer(torch.optim.Optimizer):
         theta = parameter.float()
         direction = _direction(gradient.float(), theta, state, group)
         if group["weight_decay"]:
-            direction = direction + group["weight_decay"] * theta
+            theta.mul_(1.0 - group["lr"] * group["weight_decay"])
+        theta.sub_(direction, alpha=group["lr"])
         if parameter.dtype == torch.float32:
-            parameter.sub_(direction, alpha=group["lr"])
             return
-        theta = theta.sub_(direction, alpha=group["lr"])
+        del direction  # the rounding needs its room
         if parameter.dtype == torch.bfloat16 and group["stochastic_rounding"]:
             parameter.copy_(round_stochastically(theta, self._generator(parameter.device)))
         else:
@@ -286,8 +287,12 @@ def _direction(g: Tensor, theta: Tensor, state: dict[str, Any], group: dict[str,
         return momentum
     if rule == "sign_sgd":
         return momentum.sign()
-    second = _average(state, "second", g.square(), _share(state, 1, rate2))
-    return momentum / second.sqrt().add_(group["eps"])
+    share = _share(state, 1, rate2)
+    if "second" not in state:
+        state["second"] = torch.zeros_like(g)
+    second = state["second"].mul_(1.0 - share).addcmul_(g, g, value=share)
+    root = second.sqrt().add_(group["eps"])
+    return torch.div(momentum, root, out=root)
 
 
 def _adafactor(g: Tensor, theta: Tensor, state: dict[str, Any], group: dict[str, Any], rate: float) -> Tensor:
@@ -298,10 +303,11 @@ def _adafactor(g: Tensor, theta: Tensor, state: dict[str, Any], group: dict[str,
         largest, second = axes[-1], axes[-2]
         row = _average(state, "row", square.mean(largest, keepdim=True), share)
         column = _average(state, "column", square.mean(second, keepdim=True), share)
-        u = g * (row / row.mean(second, keepdim=True)).rsqrt() * column.rsqrt()
+        del square  # before the next array of this size
+        u = (g * (row / row.mean(second, keepdim=True)).rsqrt()).mul_(column.rsqrt())
     else:
-        u = g * _average(state, "second", square, share).rsqrt()
-    u = u / _rms(u).clamp_(min=1.0)
+        u = square.copy_(_average(state, "second", square, share)).rsqrt_().mul_(g)
+    u.div_(_rms(u).clamp_(min=1.0))
     return u.mul_(_rms(theta).clamp_(min=LEAST_SCALE))
 
 

@@ -13,9 +13,12 @@ import contextlib
 import dataclasses
 import functools
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from bstheory.errors import input_error
@@ -25,6 +28,7 @@ from bstheory.training.config import PRECISIONS
 from bstheory.training.optimizers import OptimizerConfig
 
 FLOAT32 = 4
+DEVICES = ("cuda", "cpu")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,33 +36,43 @@ class MemoryEstimate:
     """Bytes on one device at the peak of a step.
 
     Attributes:
-        weights: parameters, and under autocast the bfloat16 copies of the matrices.
+        weights: parameters.
+        copies: of the matrices in bfloat16, under autocast; alive until the backward pass has used them.
         gradients: all at once, or the largest one where updates happen in the backward pass.
         state: of the optimizer.
         activations: kept by autograd inside the blocks and around them, without the logits.
-        logits: what the loss keeps and needs at its peak: log-probabilities, their gradient and that of the
-            logits, all float32, and the logits themselves in the compute precision.
-        temporary: float32 copies of the largest weight in an update of low-precision weights.
+        logits: what the loss keeps and needs at its peak, in the backward pass: log-probabilities, their
+            gradient and that of the logits, all float32.
+        temporary: of the update of one weight, where weights are updated one by one.
+        alive: activations that are not freed yet when the update with the largest temporaries happens; not
+            zero only where updates happen in the backward pass.
+        workspace: of the device's libraries, see :func:`workspace_bytes`.
     """
 
     weights: int
+    copies: int
     gradients: int
     state: int
     activations: int
     logits: int
     temporary: int
+    alive: int
+    workspace: int
 
     @property
     def peak(self) -> int:
-        """The larger of two moments, the loss (activations and logits alive, gradients not yet), or the end
-        of the backward pass (gradients alive, activations gone) with the optimizer's temporaries."""
-        persistent = self.weights + self.state
-        return persistent + max(self.activations + self.logits, self.gradients + self.temporary)
+        """The larger of two moments, the loss (activations and logits alive, gradients not yet), or the
+        update (gradients alive, activations gone or going) with the optimizer's temporaries."""
+        persistent = self.weights + self.state + self.workspace
+        at_loss = self.copies + self.activations + self.logits
+        return persistent + max(at_loss, self.gradients + self.temporary + self.alive)
 
     @property
     def accumulation_peak(self) -> int:
         """The peak when gradients of earlier micro-batches are alive during the forward pass."""
-        return self.weights + self.state + self.gradients + self.activations + self.logits
+        persistent = self.weights + self.state + self.workspace
+        at_loss = self.gradients + self.copies + self.activations + self.logits
+        return max(self.peak, persistent + at_loss)
 
 
 def _shapes(model: GPTConfig) -> list[tuple[str, tuple[int, ...]]]:
@@ -96,7 +110,31 @@ def state_of_shapes(
     return total * FLOAT32
 
 
-def _saved_bytes(config: GPTConfig, tokens: int, precision: str) -> int:
+class _FusedRMSNorm(torch.autograd.Function):
+    """Keeps what torch's CUDA kernel keeps: the input, the weight and a float32 number a row."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor | None, eps: float | None) -> Tensor:
+        rows = x.float().square().mean(-1, keepdim=True)
+        ctx.save_for_backward(x, weight, rows)
+        return x.clone()
+
+
+@contextlib.contextmanager
+def _norms_of(device: str) -> Iterator[None]:
+    """While inside, ``rms_norm`` keeps for autograd what it keeps on that device; its values are not used."""
+    if device == "cpu":
+        yield
+        return
+    stock = F.rms_norm
+    F.rms_norm = lambda x, shape, weight=None, eps=None: _FusedRMSNorm.apply(x, weight, eps)
+    try:
+        yield
+    finally:
+        F.rms_norm = stock
+
+
+def _saved_bytes(config: GPTConfig, tokens: int, precision: str, device: str) -> int:
     """Bytes of distinct storages that autograd keeps in one forward pass, weights left out."""
     model = GPT(config, generator=torch.Generator().manual_seed(0))
     if precision == "bfloat16":
@@ -123,7 +161,7 @@ def _saved_bytes(config: GPTConfig, tokens: int, precision: str) -> int:
             p.numel() for n, p in model.named_parameters() if p.dim() == 2 and "positions" not in n
         )
         weight_copies -= 0 if config.tied else 2 * model.embedding.weight.numel()
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t), context:
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t), context, _norms_of(device):
         logits = model(x)  # kept alive, so that no storage address is used twice
     total = sum(kept.values())
     del logits
@@ -131,22 +169,24 @@ def _saved_bytes(config: GPTConfig, tokens: int, precision: str) -> int:
 
 
 @functools.lru_cache(maxsize=64)
-def _per_token(config: GPTConfig, precision: str) -> tuple[float, float]:
+def _per_token(config: GPTConfig, precision: str, device: str) -> tuple[float, float]:
     """(bytes per token of one layer, bytes per token outside the layers), counted on few tokens.
 
     The vocabulary does not matter for what is kept before the logits, so a small one is used.
     """
     tokens = min(32, config.context)
     small = dataclasses.replace(config, vocab_size=min(config.vocab_size, 256))
-    one = _saved_bytes(dataclasses.replace(small, layers=1), tokens, precision)
-    two = _saved_bytes(dataclasses.replace(small, layers=2), tokens, precision)
+    one = _saved_bytes(dataclasses.replace(small, layers=1), tokens, precision, device)
+    two = _saved_bytes(dataclasses.replace(small, layers=2), tokens, precision, device)
     layer = (two - one) / tokens
     return layer, one / tokens - layer
 
 
-def activation_bytes(config: GPTConfig, *, micro_batch_size: int, seq_len: int, precision: str) -> int:
+def activation_bytes(
+    config: GPTConfig, *, micro_batch_size: int, seq_len: int, precision: str, device: str = "cuda"
+) -> int:
     """Bytes that autograd keeps for one micro-batch, without the logits."""
-    layer, outside = _per_token(config, precision)
+    layer, outside = _per_token(config, precision, device)
     return round(micro_batch_size * seq_len * (config.layers * layer + outside))
 
 
@@ -158,6 +198,8 @@ def estimate_memory(
     micro_batch_size: int,
     seq_len: int | None = None,
     shards: int = 1,
+    device: str = "cuda",
+    workspace: int = 0,
 ) -> MemoryEstimate:
     """Bytes of one training step on one device.
 
@@ -168,10 +210,16 @@ def estimate_memory(
         micro_batch_size: sequences per forward pass.
         seq_len: tokens per sequence; default the context.
         shards: devices that FSDP divides weights, gradients and state over (activations are per device).
+        device: ``cuda`` or ``cpu``, whose RMS norms keep different tensors.
+        workspace: bytes that the device's libraries hold, see :func:`workspace_bytes`.
 
     Raises:
-        InputError: an unknown precision or a non-positive size.
+        InputError: an unknown precision or device, or a non-positive size.
     """
+    if device not in DEVICES:
+        raise input_error(
+            got=f"device={device!r}", rule=f"it is one of {', '.join(DEVICES)}", do="choose one"
+        )
     if precision not in PRECISIONS:
         raise input_error(
             got=f"precision={precision!r}", rule=f"it is one of {', '.join(PRECISIONS)}", do="choose one"
@@ -185,9 +233,7 @@ def estimate_memory(
     length = seq_len or model.context
     shapes = _shapes(model)
     width = 2 if precision == "bfloat16" else FLOAT32
-    compute = FLOAT32 if precision == "float32" else 2
     numel = sum(_numel(shape) for _, shape in shapes)
-    largest = max(_numel(shape) for _, shape in shapes)
     copies = 0
     if precision == "bfloat16_autocast":
         copies = 2 * sum(
@@ -195,24 +241,67 @@ def estimate_memory(
             for n, s in shapes
             if len(s) == 2 and "positions" not in n and (model.tied or "embedding" not in n)
         )
-    lean = (
-        precision == "bfloat16"
-        or optimizer.in_backward
-        or optimizer.name in ("adafactor", "sign_sgd", "signum")
+    activations = activation_bytes(
+        model, micro_batch_size=micro_batch_size, seq_len=length, precision=precision, device=device
     )
-    logits = micro_batch_size * length * model.vocab_size
+    update = _update_in_backward if optimizer.in_backward else _update_at_the_end
+    gradients, temporary, alive = update(model, optimizer, shapes, precision, activations)
     return MemoryEstimate(
-        weights=(numel * width + copies) // shards,
-        gradients=(largest if optimizer.in_backward else numel)
-        * width
-        // (1 if optimizer.in_backward else shards),
+        weights=numel * width // shards,
+        copies=copies // shards,
+        gradients=gradients // (1 if optimizer.in_backward else shards),
         state=state_bytes(model, optimizer) // shards,
-        activations=activation_bytes(
-            model, micro_batch_size=micro_batch_size, seq_len=length, precision=precision
-        ),
-        logits=logits * (3 * FLOAT32 + (0 if compute == FLOAT32 else compute)),
-        temporary=3 * FLOAT32 * largest if lean else 0,
+        activations=activations,
+        logits=micro_batch_size * length * model.vocab_size * 3 * FLOAT32,
+        temporary=temporary,
+        alive=alive,
+        workspace=workspace,
     )
+
+
+def _temporary_bytes(optimizer: OptimizerConfig, precision: str) -> int:
+    """Bytes per coordinate that the update of one weight needs beside the weight and its gradient.
+
+    In bfloat16: float32 copies of the weight and the gradient and one array of the rule, or while rounding
+    the weight, the noise and the result. In float32, one array of the rule.
+    """
+    plain_sgd = optimizer.name == "sgd"
+    if precision == "bfloat16":
+        return 2 * FLOAT32 + 2 if plain_sgd else 3 * FLOAT32
+    one_by_one = optimizer.in_backward or optimizer.name in ("adafactor", "sign_sgd", "signum")
+    return FLOAT32 if one_by_one and not plain_sgd else 0
+
+
+Shapes = list[tuple[str, tuple[int, ...]]]
+
+
+def _update_at_the_end(
+    model: GPTConfig, optimizer: OptimizerConfig, shapes: Shapes, precision: str, activations: int
+) -> tuple[int, int, int]:
+    """(gradients, temporaries, activations alive) of an update after the backward pass: all gradients, and
+    the temporaries of the largest weight or, of a tied one, its second gradient before they are added."""
+    width = 2 if precision == "bfloat16" else FLOAT32
+    largest = max(_numel(shape) for _, shape in shapes)
+    second = width * model.vocab_size * model.width if model.tied else 0
+    temporary = max(largest * _temporary_bytes(optimizer, precision), second)
+    return width * sum(_numel(shape) for _, shape in shapes), temporary, 0
+
+
+def _update_in_backward(
+    model: GPTConfig, optimizer: OptimizerConfig, shapes: Shapes, precision: str, activations: int
+) -> tuple[int, int, int]:
+    """The same where each weight is updated as soon as its gradient is complete: of the weight for which the
+    sum is largest. The head comes first, with all activations alive; a tied one waits for the embedding."""
+    width = 2 if precision == "bfloat16" else FLOAT32
+    each = _temporary_bytes(optimizer, precision)
+    table = model.vocab_size * model.width
+    inside = max(_numel(shape) for name, shape in shapes if "blocks." in name)
+    waiting = width * table if model.tied else 0
+    moments = [
+        (width * inside + waiting, each * inside, activations),
+        (width * table, max(each * table, waiting), 0 if model.tied else activations),
+    ]
+    return max(moments, key=sum)
 
 
 def largest_micro_batch(
@@ -223,6 +312,8 @@ def largest_micro_batch(
     available: int,
     seq_len: int | None = None,
     shards: int = 1,
+    device: str = "cuda",
+    workspace: int = 0,
 ) -> int:
     """Sequences per forward pass that fit into ``available`` bytes by the estimate; 0 if not even one
     does."""
@@ -235,6 +326,8 @@ def largest_micro_batch(
             micro_batch_size=size,
             seq_len=seq_len,
             shards=shards,
+            device=device,
+            workspace=workspace,
         ).accumulation_peak
 
     if peak(1) > available:
@@ -246,6 +339,16 @@ def largest_micro_batch(
         middle = (low + high) // 2
         low, high = (middle, high) if peak(middle) <= available else (low, middle)
     return low
+
+
+def workspace_bytes(device: torch.device) -> int:
+    """What cuBLAS holds on a GPU as torch sets it up: 32 MiB from compute capability 9 on, before it two
+    blocks of 4 MiB and eight of 16 KiB (torch's CublasHandlePool; the variable CUBLAS_WORKSPACE_CONFIG
+    changes it). Nothing on the CPU."""
+    if device.type != "cuda":
+        return 0
+    major, _ = torch.cuda.get_device_capability(device)
+    return 32 * 2**20 if major >= 9 else 2 * 4096 * 2**10 + 8 * 16 * 2**10
 
 
 def available_bytes(device: torch.device) -> int:
@@ -268,6 +371,8 @@ def check_fits(
     seq_len: int | None = None,
     shards: int = 1,
     batch_size: int | None = None,
+    device: str = "cuda",
+    workspace: int = 0,
 ) -> None:
     """Refuse a micro-batch that the estimate says cannot fit, and name the largest that does.
 
@@ -276,7 +381,14 @@ def check_fits(
     Raises:
         InputError: the estimated peak exceeds ``available`` bytes.
     """
-    options = {"optimizer": optimizer, "precision": precision, "seq_len": seq_len, "shards": shards}
+    options = {
+        "optimizer": optimizer,
+        "precision": precision,
+        "seq_len": seq_len,
+        "shards": shards,
+        "device": device,
+        "workspace": workspace,
+    }
     estimate = estimate_memory(model, micro_batch_size=micro_batch_size, **options)
     if estimate.peak > available:
         fits = largest_micro_batch(model, available=available, **options)

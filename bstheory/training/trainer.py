@@ -139,7 +139,7 @@ class Trainer:
         """Refuse a micro-batch that cannot fit in this device's memory before anything is allocated."""
         if self.config.compile or self.given_model is not None:
             return  # the estimate is for eager mode, and compiled steps keep less
-        from bstheory.training.memory import available_bytes, check_fits
+        from bstheory.training.memory import available_bytes, check_fits, workspace_bytes
 
         plan = self.scheduler.plan()
         check_fits(
@@ -150,6 +150,8 @@ class Trainer:
             seq_len=self.config.length,
             shards=self.here.size if self.config.parallel == "fsdp" else 1,
             available=available_bytes(self.here.device),
+            device=self.here.device.type,
+            workspace=workspace_bytes(self.here.device),
             batch_size=plan.micro_batch_size * plan.accumulation if plan else None,
         )
 

@@ -17,7 +17,7 @@ import torch
 from bstheory.files import write_json
 from bstheory.models.configs import model_config
 from bstheory.run import Run
-from bstheory.training.memory import estimate_memory
+from bstheory.training.memory import estimate_memory, workspace_bytes
 from bstheory.training.optimizers import OptimizerConfig
 from bstheory.training.parallel import device_name, world
 from bstheory.training.throughput import measure_throughput
@@ -60,7 +60,11 @@ def main() -> None:
         for name, (optimizer, precision) in CASES.items():
             for size in options.micro_batch_sizes:
                 estimate = estimate_memory(
-                    model, optimizer=optimizer, precision=precision, micro_batch_size=size
+                    model,
+                    optimizer=optimizer,
+                    precision=precision,
+                    micro_batch_size=size,
+                    workspace=workspace_bytes(here.device),
                 )
                 measured = None
                 if cuda and estimate.peak < torch.cuda.get_device_properties(here.device).total_memory:

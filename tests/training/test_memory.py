@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -18,11 +19,13 @@ from bstheory.training.memory import (
     estimate_memory,
     largest_micro_batch,
     state_bytes,
+    workspace_bytes,
 )
 from bstheory.training.optimizers import OptimizerConfig, build_optimizer
 from bstheory.training.parallel import World
 
 from .conftest import build, small_config
+from .live_bytes import training_peak
 
 
 def test_activations_of_gpt2_are_the_hand_derived_ones() -> None:
@@ -75,6 +78,56 @@ def test_optimizer_state_is_exactly_what_the_optimizer_keeps(name: str) -> None:
         if isinstance(t, torch.Tensor) and key not in ("step", "weights")  # counters, a few bytes each
     )
     assert state_bytes(config, CASES[name]) == kept
+
+
+SMALL = {
+    "gpt2": {"name": "gpt2_124m", "heads": 2, "kv_heads": 2, "head_size": 64},
+    "small_batch": {"name": "small_batch_gpt2", "heads": 2, "kv_heads": 2, "head_size": 64},
+    "llama": {"name": "micro_llama_300m", "heads": 4, "kv_heads": 2, "head_size": 32},
+}
+STEPS = {
+    "adamw_float32": (OptimizerConfig(), "float32"),
+    "adamw_autocast": (OptimizerConfig(), "bfloat16_autocast"),
+    "muon_autocast": (OptimizerConfig(name="muon"), "bfloat16_autocast"),
+    "adafactor_float32": (OptimizerConfig(name="adafactor"), "float32"),
+    "sgd_momentum_decay_bfloat16": (OptimizerConfig(name="sgd", weight_decay=0.1), "bfloat16"),
+    "adamw_in_backward_bfloat16": (OptimizerConfig(in_backward=True), "bfloat16"),
+    "adafactor_in_backward_bfloat16": (OptimizerConfig(name="adafactor", in_backward=True), "bfloat16"),
+    "sgd_in_backward_bfloat16": (OptimizerConfig(name="sgd", beta1=0.0, in_backward=True), "bfloat16"),
+    "signum_in_backward_float32": (OptimizerConfig(name="signum", in_backward=True), "float32"),
+}
+
+
+@pytest.mark.parametrize("micro_batch_size", [1, 4])
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("family", SMALL)
+def test_the_estimated_peak_is_the_counted_one(family: str, step: str, micro_batch_size: int) -> None:
+    """At one sequence the peak is often in the update, at four in the loss: both are counted, not modelled.
+
+    Within 2 % (asked for: 5 %); what is not in the estimate is small vectors, masks and the tokens.
+    """
+    sizes = {"layers": 2, "width": 128, "ffn": 512, "vocab_size": 1024, "context": 128}
+    config = dataclasses.replace(model_config(SMALL[family]["name"]), **(SMALL[family] | sizes))
+    optimizer, precision = STEPS[step]
+    options = {"optimizer": optimizer, "precision": precision, "micro_batch_size": micro_batch_size}
+    estimate = estimate_memory(config, device="cpu", **options).peak
+    assert training_peak(config, **options) == pytest.approx(estimate, rel=0.02)
+
+
+def test_on_a_gpu_fused_norms_keep_less_and_the_library_holds_its_workspace() -> None:
+    llama = model_config("micro_llama_300m")
+    options = {"micro_batch_size": 1, "seq_len": 128, "precision": "float32"}
+    saved = activation_bytes(llama, device="cpu", **options) - activation_bytes(llama, **options)
+    # The composite norm keeps its normalized output before the weight, float32 [T, D], in 2 L + 1 norms.
+    assert saved == (2 * llama.layers + 1) * 128 * llama.width * 4
+    gpt2 = model_config("gpt2_124m")
+    assert activation_bytes(gpt2, device="cpu", **options) == activation_bytes(gpt2, **options)
+    bare = estimate_memory(gpt2, optimizer=OptimizerConfig(), micro_batch_size=1)
+    held = estimate_memory(gpt2, optimizer=OptimizerConfig(), micro_batch_size=1, workspace=32 * 2**20)
+    assert held.peak - bare.peak == held.accumulation_peak - bare.accumulation_peak == 32 * 2**20
+    assert workspace_bytes(torch.device("cpu")) == 0
+    with pytest.raises(InputError, match="device='tpu'"):
+        estimate_memory(gpt2, optimizer=OptimizerConfig(), micro_batch_size=1, device="tpu")
 
 
 def test_weights_and_gradients() -> None:
