@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import enum
+import math
 from collections.abc import Callable
 
 from bstheory.errors import input_error
@@ -78,6 +79,24 @@ class GPTConfig:
                     got=f"{field}={value!r}",
                     rule="sizes of a model are integers of 1 or more",
                     do="correct it",
+                )
+        kinds = {"norm": Norm, "init": Init} | dict.fromkeys(
+            ("learned_positions", "qk_norm", "swiglu", "bias", "tied"), bool
+        )
+        for field, kind in kinds.items():
+            if not isinstance(getattr(self, field), kind):
+                raise input_error(
+                    got=f"{field}={getattr(self, field)!r}",
+                    rule=f"it is of type {kind.__name__}",
+                    why="anything else would quietly choose another model",
+                    do="correct it",
+                )
+        for field in ("norm_eps", "rope_base"):
+            value = getattr(self, field)
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not (number and 0 < value < math.inf):
+                raise input_error(
+                    got=f"{field}={value!r}", rule="it is a positive finite number", do="correct it"
                 )
         if self.heads % self.kv_heads:
             raise input_error(

@@ -42,7 +42,7 @@ ARMS: dict[str, tuple[float, dict[str, Any]]] = {
     # name -> (centre of the grid of rates, options of the command)
     "lora": (0.004, {**_SMALL, "method": "lora", "lora_rank": RANK, "precision": "float32"}),
     "adafactor_1": (0.004, {**_SMALL, "optimizer": "adafactor"}),
-    "sgd_1": (0.06, {**_SMALL, "optimizer": "sgd"}),
+    "sgd_1": (0.06, {"batch_size": "1", "optimizer": "sgd"}),
     "adam_1": (0.0005, {**_SMALL, "optimizer": "adamw", "precision": "float32"}),
     "adam_16": (0.002, {"batch_size": str(LARGE), "optimizer": "adamw", "precision": "float32"}),
 }

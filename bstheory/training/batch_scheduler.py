@@ -121,7 +121,7 @@ class BatchSizeScheduler:
             ("num_tokens", num_tokens),
             ("seq_len", seq_len),
             ("world_size", world_size),
-            ("micro_batch_size", micro_batch_size or max_micro_batch_size),
+            ("micro_batch_size", max_micro_batch_size if micro_batch_size is None else micro_batch_size),
         ):
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise input_error(
@@ -149,6 +149,12 @@ class BatchSizeScheduler:
                 self._split(batch_size, step=step, samples=samples)
                 step, samples = step + count, samples + batch_size * count
         self._start()
+
+    @property
+    def splits(self) -> dict[int, tuple[int, int]]:
+        """Global batch size -> (micro_batch_size, accumulation): of every size that a schedule reaches, of a
+        rule those so far."""
+        return dict(self._splits)
 
     @property
     def done(self) -> bool:

@@ -3,8 +3,9 @@
     checkpoints/step-000000128/   model.safetensors  optimizer.safetensors  state.json
 
 A checkpoint is written into a temporary folder, synced, and renamed, so a killed process leaves either all of
-it or none. ``state.json`` carries the sha256 of both tensor files. Tensors are stored whole under the names
-of the parameters, so a run may continue with another number of processes or another sharding.
+it or none. ``state.json`` carries the sha256 of both tensor files and of its own content. Tensors are stored
+whole under the names of the parameters, so a run may continue with another number of processes or another
+sharding.
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from bstheory.errors import InputError, input_error
+from bstheory.errors import input_error
 from bstheory.files import read_json, write_json
 from bstheory.run import config_hash
 from bstheory.training.parallel import World, like, whole
 
-FORMAT = 1
+FORMAT = 2
 FILES = ("model.safetensors", "optimizer.safetensors")
+WRITING, REPLACED = ".writing-", ".replaced-"  # not yet, and no longer, one of the checkpoints
 
 
 class Resumable(Protocol):
@@ -94,9 +96,13 @@ def _sha256(path: Path) -> str:
 
 def list_checkpoints(folder: Path | str) -> list[Path]:
     """Complete checkpoints, oldest first."""
-    steps = {p: p.name.removeprefix("step-") for p in Path(folder).glob("step-*")}
-    complete = [p for p, step in steps.items() if step.isdecimal() and (p / "state.json").exists()]
-    return sorted(complete, key=lambda p: int(steps[p]))  # as numbers: names have nine digits or more
+    found: dict[int, Path] = {}
+    for prefix in (REPLACED, ""):  # one that was put aside counts until another has taken its place
+        for path in Path(folder).glob(f"{prefix}step-*"):
+            step = path.name.removeprefix(f"{prefix}step-")
+            if step.isdecimal() and (path / "state.json").exists():
+                found[int(step)] = path
+    return [found[step] for step in sorted(found)]  # as numbers: names have nine digits or more
 
 
 def all_finite(parameters: Iterable[Tensor]) -> bool:
@@ -109,6 +115,7 @@ def require_same_run(
     state: Mapping[str, Any], config: Mapping[str, Any], provenance: Mapping[str, Any], folder: Path
 ) -> None:
     """Raise ``InputError`` unless the checkpoint's state is of this configuration and data set."""
+    require_entries(state, {"config": dict, "provenance": dict, "scheduler": dict, "records": list}, folder)
     saved = state["config"]
     different = [k for k in config if config_hash({"": config[k]}) != config_hash({"": saved.get(k)})]
     if different or state["provenance"] != provenance:
@@ -116,6 +123,18 @@ def require_same_run(
             got=f"a checkpoint with another {', '.join(different) or 'data set'} in {str(folder)!r}",
             rule="resuming continues the same experiment",
             do="use the configuration in its state.json, or start a new folder",
+        )
+
+
+def require_entries(state: Mapping[str, Any], kinds: Mapping[str, type], where: Path) -> None:
+    """Raise ``InputError`` unless the state has these entries: other loops write states of their own."""
+    wrong = [name for name, kind in kinds.items() if not isinstance(state.get(name), kind)]
+    if wrong:
+        raise input_error(
+            got=f"a checkpoint without {', '.join(wrong)} in {str(where)!r}",
+            rule=f"its state.json has {', '.join(kinds)}",
+            why="another program wrote it",
+            do="continue it with the program that wrote it",
         )
 
 
@@ -145,9 +164,9 @@ def save_checkpoint(
         temporary = ""
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for unfinished in folder.glob(".writing-*"):  # what a killed process had begun
+            for unfinished in folder.glob(f"{WRITING}*"):  # what a killed process had begun
                 shutil.rmtree(unfinished, ignore_errors=True)
-            temporary = tempfile.mkdtemp(dir=folder, prefix=".writing-")
+            temporary = tempfile.mkdtemp(dir=folder, prefix=WRITING)
             hashes = {}
             for name, tensors in zip(FILES, (weights, moments), strict=True):
                 save_file(tensors, Path(temporary) / name)
@@ -162,14 +181,18 @@ def save_checkpoint(
                 "counters": optimizer.counters(),
                 **state,
             }
-            write_json(Path(temporary) / "state.json", document)
-            if target.exists():  # the same step again, after a resume
-                shutil.rmtree(target)
+            write_json(Path(temporary) / "state.json", document | {"content_sha256": config_hash(document)})
+            aside = folder / f"{REPLACED}{target.name}"
+            if target.exists():  # the same step again
+                if aside.exists():
+                    _remove(aside)
+                os.rename(target, aside)
             os.rename(temporary, target)
             temporary = ""
-            for old in list_checkpoints(folder)[:-keep]:
-                shutil.rmtree(old)
-        except (OSError, InputError, safetensors.SafetensorError) as error:
+            for old in [*folder.glob(f"{REPLACED}*"), *list_checkpoints(folder)[:-keep]]:
+                if old.exists():
+                    _remove(old)
+        except (OSError, ValueError, TypeError, safetensors.SafetensorError) as error:
             failure = str(getattr(error, "strerror", None) or error)
         finally:
             if temporary:
@@ -183,6 +206,13 @@ def save_checkpoint(
     return target
 
 
+def _remove(checkpoint: Path) -> None:
+    """Remove a checkpoint so that a process killed meanwhile leaves no half of one among the others."""
+    doomed = checkpoint.with_name(f"{WRITING}{checkpoint.name}")
+    os.rename(checkpoint, doomed)
+    shutil.rmtree(doomed)
+
+
 def read_state(path: Path | str) -> dict[str, Any]:
     """``state.json`` of a checkpoint, after checking that its tensor files are the ones it was written with.
 
@@ -191,11 +221,20 @@ def read_state(path: Path | str) -> dict[str, Any]:
     """
     path = Path(path)
     state = read_json(path / "state.json")
-    if state.get("format") != FORMAT:
+    written = state.get("format") if isinstance(state, dict) else None
+    if written != FORMAT:
         raise input_error(
-            got=f"checkpoint {str(path)!r} of format {state.get('format')!r}",
+            got=f"checkpoint {str(path)!r} of format {written!r}",
             rule=f"this version reads format {FORMAT}",
             do="read it with the version that wrote it",
+        )
+    content = {key: value for key, value in state.items() if key != "content_sha256"}
+    if state.get("content_sha256") != config_hash(content):
+        raise input_error(
+            got=f"checkpoint {str(path)!r}",
+            rule="state.json does not have the sha256 that it carries",
+            why="it was altered",
+            do="remove this folder and resume from the one before it",
         )
     for name in FILES:
         if not (path / name).exists() or _sha256(path / name) != state["sha256"][name]:
@@ -230,8 +269,13 @@ def load_weights(path: Path | str, model: nn.Module) -> None:
             parameter.copy_(like(tensors[name].to(parameter.dtype), parameter))
 
 
-def load_checkpoint(path: Path | str, *, model: nn.Module, optimizer: Resumable) -> dict[str, Any]:
+def load_checkpoint(
+    path: Path | str, *, model: nn.Module, optimizer: Resumable, settings: bool = True
+) -> dict[str, Any]:
     """Restore model and optimizer; returns the state document.
+
+    Without ``settings`` the optimizer's groups keep their own coefficients and take only the step counts, so
+    that the averages go on under another configuration.
 
     Raises:
         InputError: a damaged checkpoint, or one of another model or optimizer.
@@ -260,15 +304,8 @@ def load_checkpoint(path: Path | str, *, model: nn.Module, optimizer: Resumable)
         part, name, entry = key.split("/")
         by_parameter.setdefault((part, name), {})[entry] = tensor
     for part_name, part in optimizer.parts.items():
-        saved = state["groups"][part_name]
-        if len(saved) != len(part.param_groups):
-            raise input_error(
-                got=f"checkpoint {str(path)!r} with {len(saved)} groups of parameters",
-                rule=f"this version makes {len(part.param_groups)} of them for this configuration",
-                do="continue it with the version that wrote it",
-            )
-        for group, values in zip(part.param_groups, saved, strict=True):
-            group.update(values)
+        for group, values in zip(part.param_groups, state["groups"][part_name], strict=True):
+            group.update(values if settings else {k: v for k, v in values.items() if k == "steps"})
             for p in group["params"]:
                 found = by_parameter.get((part_name, names[id(p)]), {})
                 part.state[p] = {

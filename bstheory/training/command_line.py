@@ -99,6 +99,13 @@ def optimizer_config(
 ) -> Any:
     from bstheory.training.optimizers import OptimizerConfig
 
+    if beta1 is not None and name in ("adafactor", "sign_sgd"):
+        raise input_error(
+            got=f"--beta1 {beta1} with --optimizer {name}",
+            rule="this optimizer keeps no first moment",
+            why="it would have no effect",
+            do="leave it out, or choose another optimizer",
+        )
     default = {"adamw": 0.9, "muon": 0.95, "signum": 0.9}.get(name, 0.0)
     return OptimizerConfig(
         name=name,

@@ -364,6 +364,9 @@ def throughput(
     from bstheory.models.configs import model_config
 
     shape = model_config(model)
+    need("--seq-len", seq_len, 1)
+    if out is not None:
+        require_writable(Path(out) / "run.json")
     from bstheory.training.parallel import device_name, world
     from bstheory.training.probes import throughput_arm
     from bstheory.training.throughput import (

@@ -133,8 +133,10 @@ class TrainConfig:
                 raise input_error(got=f"{name}={value!r}", rule="it is a positive integer", do="pass one")
         for name in ("eval_every_tokens", "checkpoint_every_tokens", "seq_len"):
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise input_error(got=f"{name}={value!r}", rule="it is a positive integer", do="pass one")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**47:
+            raise input_error(got=f"seed={self.seed!r}", rule="it is an integer in [0, 2^47)", do="pass one")
         if self.length > self.model.context:
             raise input_error(
                 got=f"seq_len={self.seq_len}",
@@ -148,13 +150,45 @@ class TrainConfig:
                     rule=f"it is one of {', '.join(options)}",
                     do="choose one",
                 )
-        if self.grad_clip is not None and not (self.grad_clip > 0 and math.isfinite(self.grad_clip)):
-            raise input_error(got=f"grad_clip={self.grad_clip}", rule="a bound is positive", do="pass one")
+        clip = self.grad_clip
+        number = isinstance(clip, int | float) and not isinstance(clip, bool)
+        if clip is not None and not (number and 0 < clip < math.inf):
+            raise input_error(got=f"grad_clip={clip!r}", rule="a bound is a positive number", do="pass one")
+        self._require_together()
         if self.optimizer.in_backward and (self.grad_clip is not None or self.statistics):
             raise input_error(
                 got="in_backward with grad_clip or statistics",
                 rule="both need all gradients at once, and in_backward frees each as it comes",
                 do="leave one of them out",
+            )
+
+    def _require_together(self) -> None:
+        """Raise for parts that do not fit each other."""
+        if not isinstance(self.learning_rate, Schedule) or self.learning_rate.quantity != "learning_rate":
+            raise input_error(
+                got=f"learning_rate={self.learning_rate!r}"[:120],
+                rule="it is a schedule of the quantity learning_rate",
+                do="build one, for example with warmup_cosine",
+            )
+        if self.micro_batch_size is not None and self.max_micro_batch_size is not None:
+            raise input_error(
+                got=f"micro_batch_size={self.micro_batch_size} and "
+                f"max_micro_batch_size={self.max_micro_batch_size}",
+                rule="the micro-batch is fixed, or as large as divides",
+                do="give one of the two",
+            )
+        if self.cuda_graphs and not self.compile:
+            raise input_error(
+                got="cuda_graphs without compile",
+                rule="the graphs are a mode of torch.compile",
+                why="they would have no effect",
+                do="add compile, or leave cuda_graphs out",
+            )
+        if isinstance(self.batch_size, Rule) and not self.statistics:
+            raise input_error(
+                got=f"the rule {self.batch_size.name} without statistics",
+                rule="a rule sets the batch size from the gradient statistics of each step",
+                do="add statistics=True",
             )
 
     @property
@@ -198,14 +232,21 @@ def train_config_from_json(document: Mapping[str, Any]) -> TrainConfig:
             rule="it has exactly the fields of TrainConfig",
             do="use a configuration written by this version",
         )
-    batch_size = document["batch_size"]
-    rebuilt = Rule(**batch_size["rule"]) if set(batch_size) == {"rule"} else Schedule.from_dict(batch_size)
-    return TrainConfig(
-        **{
-            **document,
+    try:
+        batch_size = document["batch_size"]
+        rebuilt = (
+            Rule(**batch_size["rule"]) if set(batch_size) == {"rule"} else Schedule.from_dict(batch_size)
+        )
+        parts = {
             "model": config_from_json(document["model"]),
             "optimizer": OptimizerConfig(**document["optimizer"]),
             "batch_size": rebuilt,
             "learning_rate": Schedule.from_dict(document["learning_rate"]),
         }
-    )
+        return TrainConfig(**{**document, **parts})
+    except (TypeError, KeyError, AttributeError) as error:
+        raise input_error(
+            got=f"a training configuration that cannot be rebuilt ({error})",
+            rule="its parts have the fields and types that to_json writes",
+            do="use a configuration written by this version",
+        ) from error

@@ -20,13 +20,14 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from bstheory.errors import input_error
 from bstheory.models.configs import GPTConfig, Init, Norm, config_from_json
 from bstheory.models.gpt import GPT
 from bstheory.problems.corpus import load_corpus
-from bstheory.training.checkpoints import load_weights, read_state
+from bstheory.training.checkpoints import list_checkpoints, load_weights, read_state, require_entries
 from bstheory.training.memory import FLOAT32, state_of_shapes
 from bstheory.training.optimizers import OptimizerConfig
 from bstheory.training.shards import TokenRows
@@ -87,7 +88,7 @@ def load_pretrained(source: Path | str) -> Pretrained:
     path = Path(source)
     if (path / "model").is_dir():  # a fine-tuned Hugging Face model
         path = source = path / "model"
-    ours = [path, *sorted(path.glob("checkpoints/step-*"))[-1:]]
+    ours = [path, *list_checkpoints(path / "checkpoints")[-1:]]
     for folder in ours:
         if (folder / "state.json").exists():
             return _load_ours(folder)
@@ -98,7 +99,7 @@ def load_pretrained(source: Path | str) -> Pretrained:
     try:
         inner = transformers.AutoModelForCausalLM.from_pretrained(str(source), dtype=torch.float32)
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(source))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise input_error(
             got=f"model {str(source)!r}",
             rule=f"it is neither a checkpoint nor a Hugging Face model ({_first_line(error)})",
@@ -146,13 +147,14 @@ def _require_not_a_missing_folder(path: Path) -> None:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _load_ours(folder: Path) -> Pretrained:
     from bstheory.training.prepare import tokenizer
 
     state = read_state(folder)
+    require_entries(state, {"config": dict}, folder)
     config = config_from_json(state["config"]["model"])
     model = GPT(config)
     load_weights(folder, model)

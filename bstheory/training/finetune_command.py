@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from bstheory.errors import input_error
+from bstheory.files import read_json, write_json
 from bstheory.terminal import (
     Count,
     Folder,
@@ -24,9 +26,11 @@ from bstheory.training.command_line import (
     Precision,
     SinkNames,
     count,
+    need,
     optimizer_config,
     print_table,
     progress_line,
+    require_writable,
 )
 
 
@@ -50,6 +54,7 @@ def finetune(
     lora_alpha: float = 16.0,
     micro_batch_size: OptionalInt = None,
     eval_rows: int = 64,
+    checkpoints: int = 4,
     seed: int = 0,
     device: OptionalDevice = None,
     resume: bool = False,
@@ -83,12 +88,26 @@ def finetune(
         lora_alpha: their scale is lora_alpha / lora_rank.
         micro_batch_size: sequences per forward pass.
         eval_rows: rows of the fixed validation set.
+        checkpoints: how many over the run; the newest two are kept.
         seed: row order and rounding.
         device: default cuda where there is one.
         resume: continue the run in that folder.
         log_to: also write the series to tensorboard, trackio or wandb (extras of these names).
         json: write the summary to this file, or - for stdout.
     """
+    need("--warmup", warmup, 0, 1)
+    need("--seq-len", seq_len, 1)
+    need("--lora-rank", lora_rank, 1)
+    need("--lora-alpha", lora_alpha, 0, 1e9)
+    need("--eval-rows", eval_rows, 1)
+    need("--checkpoints", checkpoints, 0, 1e9)
+    need("--seed", seed, 0, 2**47)
+    if resume and not Path(out).is_dir():
+        raise input_error(
+            got=f"--resume with {out!r}",
+            rule="there is no such run",
+            do="leave --resume out, or correct --out",
+        )
     import dataclasses
 
     import torch
@@ -101,6 +120,7 @@ def finetune(
     from bstheory.training.trainer import Trainer
 
     require_sinks(log_to)
+    require_writable(Path(out) / "run.json")
     pretrained = load_pretrained(model)
     memory = method_memory(pretrained.model, rank=lora_rank)
     lora = method == "lora"
@@ -137,6 +157,7 @@ def finetune(
         precision=precision,
         eval_every_tokens=max(1, budget // 4),
         eval_rows=eval_rows,
+        checkpoint_every_tokens=max(1, budget // checkpoints) if checkpoints else None,
         log_every_steps=10,
     )
     with world(device) as here:
@@ -150,11 +171,11 @@ def finetune(
             provenance={**provenance, "pretrained": Path(pretrained.source).name},
             model=pretrained.model,
         )
-        before = trainer.validation_loss()
+        before = _loss_before(trainer, Path(out))
         with (
-            progress_line(silent=json == "-") as progress,
+            progress_line(silent=json == "-" or not here.main) as progress,
             open_sinks(
-                log_to,
+                log_to if here.main else (),
                 folder=Path(out),
                 name=config.name,
                 config=config.to_json(),
@@ -163,12 +184,19 @@ def finetune(
         ):
             try:
                 run = trainer.run(progress=progress, observe=observe)
+            except torch.OutOfMemoryError as error:
+                raise input_error(
+                    got=f"batch size {batch_size} with --micro-batch-size {micro_batch_size or 'not given'}",
+                    rule=f"the device ran out of memory ({str(error).splitlines()[0][:120]})",
+                    do="lower --micro-batch-size or --seq-len",
+                ) from error
             except Interrupted:
-                print(
-                    f"\nbstheory: interrupted; the last step is saved in {out}\n"
-                    "resume with the same command and --resume",
-                    file=sys.stderr,
-                )
+                if here.main:
+                    print(
+                        f"\nbstheory: interrupted; the last step is saved in {out}\n"
+                        "resume with the same command and --resume",
+                        file=sys.stderr,
+                    )
                 return 130
         if pretrained.save is not None and here.main:
             pretrained.save(Path(out) / "model")
@@ -186,7 +214,29 @@ def finetune(
         print_table("memory in MiB, activations left out", header, cells)
         if share := provenance["corpus"].get("completion_share_of_tokens"):
             print(f"{100 * share:.1f} % of the tokens are completions, which alone are learned")
-        print(f"validation loss {before:.4f} -> {run.summary['final_validation_loss']:.4f}; run in {out}")
+        start = "not kept" if before is None else f"{before:.4f}"
+        print(f"validation loss {start} -> {run.summary['final_validation_loss']:.4f}; run in {out}")
         if pretrained.save is not None:
             print(f"{'adapters' if lora else 'model'} in the Hugging Face format in {Path(out) / 'model'}")
     return 0
+
+
+def _loss_before(trainer: Any, out: Path) -> float | None:
+    """The validation loss before the first step, kept in ``OUT/before.json`` for a run that is resumed.
+
+    Raises:
+        InputError: it is not finite.
+    """
+    path = out / "before.json"
+    if trainer.scheduler.position.tokens:
+        return read_json(path)["validation_loss"] if path.exists() else None
+    loss = trainer.validation_loss()
+    if not math.isfinite(loss):
+        raise input_error(
+            got=f"a validation loss of {loss} before the first step",
+            rule="fine-tuning starts from a model whose loss is finite",
+            do="check the model, or use --precision float32",
+        )
+    if trainer.here.main:
+        write_json(path, {"validation_loss": loss})
+    return loss

@@ -27,7 +27,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from bstheory.errors import input_error
+from bstheory.errors import InputError, input_error
 from bstheory.schedules.statistics import Statistics, from_groups
 from bstheory.training import fsdp_adapter
 
@@ -170,23 +170,31 @@ class GradientStatistics:
         learning_rate: float | None = None,
         optimizer: torch.optim.Optimizer | None = None,
     ) -> Statistics:
-        """The step's statistics, the same on every rank. One all-reduce of six numbers.
+        """The step's statistics, the same on every rank. One all-reduce of eight numbers.
 
         Args:
-            loss: this rank's mean loss; averaged over ranks.
+            loss: this rank's mean loss, given on every rank or on none; averaged over ranks.
             learning_rate: passed through.
             optimizer: with ``keep_groups``, Adam, whose second moments weight the sqrt(v) test.
 
         Raises:
             InputError: backward did not run, synchronized neither once nor in every micro-batch, ranks
-            disagree
-                on the global batch size, or a non-finite gradient.
+                disagree on the global batch size or on whether there is a loss, or a non-finite gradient.
+                What is wrong on one rank is raised on all, so that none waits for it.
         """
-        if self._plan is None:
-            raise input_error(got="finish() without start()", rule="a step is started", do="call start(plan)")
-        batch_size, accumulation = self._plan
-        self._plan = None
-        rounds = self._rounds(accumulation)
+        problem, rounds, (batch_size, accumulation) = None, 0, self._plan or (0, 0)
+        try:
+            if self._plan is None:
+                raise input_error(
+                    got="finish() without start()", rule="a step is started", do="call start(plan)"
+                )
+            rounds = self._rounds(accumulation)
+        except InputError as error:
+            if not self.distributed:
+                raise
+            problem = error
+        finally:
+            self._plan = None
         if self._kept is not None:
             return self._from_groups(batch_size, accumulation, loss, learning_rate, optimizer)
         shards = torch.zeros_like(self._local)
@@ -201,7 +209,14 @@ class GradientStatistics:
                 shards,
                 *(
                     torch.tensor(float(x), dtype=torch.float64, device=local.device)
-                    for x in (batch_size, batch_size**2, 0.0 if loss is None else loss, rounds)
+                    for x in (
+                        batch_size,
+                        batch_size**2,
+                        0.0 if loss is None else loss,
+                        rounds,
+                        loss is not None,
+                        problem is not None,
+                    )
                 ),
             ]
         )
@@ -209,10 +224,27 @@ class GradientStatistics:
             dist.all_reduce(numbers)
             numbers[:1] /= self.world_size
             numbers[2:] /= self.world_size
-        mean_group, norm, mean_batch, mean_batch_sq, mean_loss, mean_rounds = numbers.tolist()
+        mean_group, norm, mean_batch, mean_batch_sq, mean_loss, mean_rounds, with_loss, failed = (
+            numbers.tolist()
+        )
+        if failed:
+            raise problem or input_error(
+                got=f"a step that {round(failed * self.world_size)} of {self.world_size} ranks refuse",
+                rule="the statistics are those of all ranks",
+                do="see the error of that rank",
+            )
+        if with_loss not in (0.0, 1.0):
+            raise input_error(
+                got=f"{'no loss' if loss is None else 'a loss'} here, and one on "
+                f"{round(with_loss * self.world_size)} of {self.world_size} ranks",
+                rule="every rank passes its mean loss, or none does",
+                why="the mean over ranks would count a missing one as 0",
+                do="call finish(loss=...) alike on every rank",
+            )
         if mean_batch != batch_size or mean_batch_sq != batch_size**2 or mean_rounds != rounds:
             raise input_error(
-                got=f"batch_size={batch_size} here and a mean of {mean_batch:g} over {self.world_size} ranks",
+                got=f"batch_size={batch_size} in {rounds} groups here, and means of {mean_batch:g} in "
+                f"{mean_rounds:g} over {self.world_size} ranks",
                 rule="every rank runs the same plan",
                 why="the averaged gradient would weight samples unequally",
                 do="build the scheduler with the same arguments on every rank",

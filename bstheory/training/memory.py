@@ -13,7 +13,7 @@ import contextlib
 import dataclasses
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -370,13 +370,14 @@ def check_fits(
     available: int,
     seq_len: int | None = None,
     shards: int = 1,
-    batch_size: int | None = None,
+    batch_sizes: Sequence[int] = (),
     device: str = "cuda",
     workspace: int = 0,
 ) -> None:
     """Refuse a micro-batch that the estimate says cannot fit, and name the largest that does.
 
-    With ``batch_size``, the sequences of a step on this device, the one named divides it.
+    With ``batch_sizes``, the sequences of each step on this device, the one named divides them all, and where
+    one is larger than the micro-batch, the gradients of earlier micro-batches count.
 
     Raises:
         InputError: the estimated peak exceeds ``available`` bytes.
@@ -390,12 +391,14 @@ def check_fits(
         "workspace": workspace,
     }
     estimate = estimate_memory(model, micro_batch_size=micro_batch_size, **options)
-    if estimate.peak > available:
+    accumulates = any(size > micro_batch_size for size in batch_sizes)
+    peak = estimate.accumulation_peak if accumulates else estimate.peak
+    if peak > available:
         fits = largest_micro_batch(model, available=available, **options)
-        while batch_size and fits and batch_size % fits:
+        while fits and any(size % fits for size in batch_sizes):
             fits -= 1
         raise input_error(
-            got=f"a micro-batch of {micro_batch_size} sequences ({estimate.peak / 2**30:.1f} GiB estimated)",
+            got=f"a micro-batch of {micro_batch_size} sequences ({peak / 2**30:.1f} GiB estimated)",
             rule=f"the device has {available / 2**30:.1f} GiB",
             do=f"use --micro-batch-size {fits}"
             if fits

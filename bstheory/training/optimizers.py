@@ -77,12 +77,44 @@ class OptimizerConfig:
                     rule=f"{name} is finite and not negative",
                     do="correct it",
                 )
+        if not 0 < self.embedding_lr_ratio < math.inf:
+            raise input_error(
+                got=f"embedding_lr_ratio={self.embedding_lr_ratio}",
+                rule="a ratio of learning rates is positive and finite",
+                do="correct it",
+            )
+        self._require_used()
         if self.in_backward and self.name == "muon":
             raise input_error(
                 got="muon with in_backward",
                 rule="torch's Muon updates all matrices in one step",
                 do="choose another optimizer, or leave in_backward out",
             )
+
+    def _require_used(self) -> None:
+        """Raise where something was given that this optimizer would not use."""
+        second = ("beta2_half_life", "beta2_floor", "beta2_cap")
+        unused = {
+            "adafactor": ("beta1_half_life",),
+            "sgd": second,
+            "signum": second,
+            "sign_sgd": ("beta1_half_life", *second),
+        }.get(self.name, ())
+        if self.name != "adafactor":
+            unused = (*unused, "adafactor_exponent")
+        elif self.adafactor_exponent is not None:
+            unused = (*unused, *second)
+        for name in unused:
+            if getattr(self, name) is not None:
+                power = self.name == "adafactor" and name in second
+                raise input_error(
+                    got=f"{name}={getattr(self, name)} for the optimizer {self.name!r}",
+                    rule="adafactor_exponent replaces beta2 and its half-life"
+                    if power
+                    else "this optimizer has no such average",
+                    why="it would have no effect",
+                    do="leave it out, or choose another optimizer",
+                )
 
 
 class TokenOptimizer:

@@ -107,6 +107,12 @@ def wrap(model: nn.Module, here: World, *, parallel: str, precision: str) -> nn.
     return fully_shard(model, **options)
 
 
+def rounding_seed(seed: int, here: World, *, parallel: str) -> int:
+    """Seed of this process's stochastic rounding: shards round independently, while replicas must round
+    alike, or they would drift apart."""
+    return seed * 65536 + (here.rank if parallel == "fsdp" else 0)
+
+
 @contextlib.contextmanager
 def last_backward(model: nn.Module, is_last: bool) -> Iterator[None]:
     """Communicate gradients in the last backward pass of a step only."""

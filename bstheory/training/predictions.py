@@ -247,7 +247,8 @@ def _losses_by_rate(runs: Sequence[Run]) -> dict[float, float]:
     found: dict[float, dict[int, float]] = {}
     for run in runs:
         rates, losses = run.series.get("learning_rate"), run.series.get("validation_loss")
-        if rates is None or losses is None or run.summary.get("finished") is False:
+        recorded = rates is not None and losses is not None and losses.shape[1] > 0
+        if not recorded or run.summary.get("finished") is False:
             continue
         peak = float(np.nanmax(rates))
         for index, seed in enumerate(run.seeds):
@@ -285,7 +286,8 @@ def read_predictions(path: Path | str) -> list[Statement]:
     Raises:
         InputError: not such a file, or its content is not what its hash says.
     """
-    document = dict(read_json(path))
+    found = read_json(path)
+    document = dict(found) if isinstance(found, dict) else {}
     digest = document.pop("sha256", None)
     if document.get("format") != FORMAT or digest != config_hash(document):
         raise input_error(
@@ -294,11 +296,21 @@ def read_predictions(path: Path | str) -> list[Statement]:
             why="a prediction counts only if it was not changed afterwards",
             do="restore the committed file",
         )
-    return [
-        *(Prediction(**{**entry, "declared": tuple(entry["declared"])}) for entry in document["contrasts"]),
-        *(Range(**entry) for entry in document["ranges"]),
-        *(RateRatio(**entry) for entry in document.get("rate_ratios", ())),
-    ]
+    try:
+        return [
+            *(
+                Prediction(**{**entry, "declared": tuple(entry["declared"])})
+                for entry in document["contrasts"]
+            ),
+            *(Range(**entry) for entry in document["ranges"]),
+            *(RateRatio(**entry) for entry in document.get("rate_ratios", ())),
+        ]
+    except (TypeError, KeyError) as error:
+        raise input_error(
+            got=f"prediction file {str(path)!r} with an entry that is no prediction ({error})",
+            rule="it has contrasts, ranges and rate_ratios with the fields of their kinds",
+            do="write it with bstheory predict",
+        ) from error
 
 
 def validate(runs: Sequence[Run], predictions: Sequence[Statement]) -> list[Finding]:
@@ -319,7 +331,7 @@ def validate(runs: Sequence[Run], predictions: Sequence[Statement]) -> list[Find
                     rule="each (arm, seed) counts once",
                     do="leave one of them out",
                 )
-            if losses is not None:
+            if losses is not None and losses.shape[1]:
                 unfinished = run.summary.get("finished") is False
                 final[run.name][seed] = math.nan if unfinished else float(losses[index, -1])
     findings = []
@@ -343,7 +355,7 @@ def validate(runs: Sequence[Run], predictions: Sequence[Statement]) -> list[Find
 
 
 def _quantity(run: Run, name: str) -> float:
-    if name in run.series:
+    if name in run.series and len(run.steps):
         return float(np.asarray(run.series[name])[:, -1].mean())
     value = run.summary.get(name)
     return float(value) if isinstance(value, int | float) else math.nan

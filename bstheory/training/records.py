@@ -78,11 +78,13 @@ def rewrite_log(folder: Path, records: Sequence[Record]) -> None:
 
 
 def finished_run(folder: Path | None) -> Run | None:
-    """The run that a folder already holds to its end, as it was measured then."""
-    if folder is None or not (folder / "run.json").is_file():
+    """The run that a folder already holds to its end, as it was measured then; a killed process may leave
+    half of one, which is none."""
+    try:
+        run = Run.load(folder) if folder is not None else None
+    except InputError:
         return None
-    run = Run.load(folder)
-    return run if run.summary["finished"] else None
+    return run if run is not None and run.summary.get("finished") else None
 
 
 def _noise_scales(series: dict[str, np.ndarray]) -> dict[str, Any]:

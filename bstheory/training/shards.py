@@ -60,6 +60,13 @@ def open_shard(path: Path | str) -> np.ndarray:
                 why="it was cut short or is still being written" if size < expected else "",
                 do="copy or prepare it again",
             )
+    elif words.size and words[0] == MAGIC:
+        raise input_error(
+            got=f"shard {str(path)!r} of {size} bytes",
+            rule=f"its magic number announces a header of {4 * HEADER} bytes",
+            why="it was cut short or is still being written",
+            do="copy or prepare it again",
+        )
     elif words.size == HEADER and words[0] != 0 and not words[3:].any():
         raise input_error(
             got=f"shard {str(path)!r} that begins with a header of magic number {words[0]}",
@@ -233,23 +240,31 @@ class TokenRows:
         return digest.hexdigest()
 
 
-def require_vocabulary(where: Path | str, vocab_size: int) -> None:
-    """Compare the vocabulary that ``data.json`` beside the shards records with the model's.
+def require_description(where: Path | str, vocab_size: int) -> dict[str, int]:
+    """Compare what ``data.json`` beside the shards records with the model's vocabulary; its shards and their
+    tokens, where there is one.
 
     Raises:
-        InputError: the data's is larger, or smaller by more than padding explains.
+        InputError: a vocabulary that is larger than the model's, or smaller by more than padding explains.
     """
     path = Path(where) / "data.json"
     if not path.is_file():
-        return
+        return {}
     found = read_json(path)
-    size = found.get("vocab_size") if isinstance(found, dict) else None
+    if not isinstance(found, dict):
+        raise input_error(
+            got=f"{str(path)!r}",
+            rule="it is no JSON object",
+            do="prepare the data again with `bstheory data`",
+        )
+    size = found.get("vocab_size")
     if isinstance(size, int) and not size <= vocab_size < size + PADDING:
         raise input_error(
             got=f"data {str(where)!r} with the {size} tokens of the tokenizer {found.get('tokenizer')!r}",
             rule=f"the model has a vocabulary of {vocab_size}, and padding adds fewer than {PADDING}",
             do="choose a model with that vocabulary, or prepare the data with another tokenizer",
         )
+    return {entry["name"]: entry["tokens"] for entry in found.get("shards", ())}
 
 
 def open_rows(
@@ -259,7 +274,7 @@ def open_rows(
 
     Raises:
         InputError: a damaged shard, shards that are still being written, or a ``data.json`` beside them that
-            names another vocabulary.
+            names another vocabulary or other shards.
     """
     if (Path(where) / UNFINISHED).exists():
         raise input_error(
@@ -268,6 +283,16 @@ def open_rows(
             why="`bstheory data` is still writing it, or was killed",
             do="wait for that command, or give it again",
         )
-    require_vocabulary(where, vocab_size)
-    arrays = [open_shard(path) for path in find_shards(where)]
+    described = require_description(where, vocab_size)
+    paths = find_shards(where)
+    arrays = [open_shard(path) for path in paths]
+    present = {path.name: len(array) for path, array in zip(paths, arrays, strict=True)}
+    if described and present != described:
+        different = sorted(dict(present.items() ^ described.items()))
+        raise input_error(
+            got=f"data {str(where)!r} where {', '.join(different[:3])} is not as data.json describes",
+            rule="it lists every shard with its tokens",
+            why="a shard was removed, added or replaced",
+            do="restore the shards, or prepare the data again",
+        )
     return TokenRows(arrays=arrays, seq_len=seq_len, vocab_size=vocab_size, seed=seed, block=block)

@@ -109,10 +109,10 @@ def measure_throughput(
     Raises:
         InputError: no batch size, or fewer than three timed steps.
     """
-    if not batch_sizes or min(batch_sizes) < 1 or steps < 3:
+    if not batch_sizes or min(batch_sizes) < 1 or len({*batch_sizes}) < len(batch_sizes) or steps < 3:
         raise input_error(
             got=f"batch_sizes={list(batch_sizes)}, steps={steps}",
-            rule="there is at least one batch size and three timed steps",
+            rule="there is at least one batch size, each once, and three timed steps",
             do="pass them",
         )
     length = seq_len or model.context

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bstheory.errors import input_error
+from bstheory.errors import InputError, input_error
 from bstheory.models.gpt import GPT
 from bstheory.run import Run
 from bstheory.training.batch_scheduler import BatchPlan, BatchSizeScheduler
@@ -40,6 +40,7 @@ from bstheory.training.parallel import (
     World,
     device_name,
     last_backward,
+    rounding_seed,
     settle,
     stop_signals,
     wrap,
@@ -53,6 +54,7 @@ from bstheory.training.records import (
     rewrite_log,
     run_of_records,
 )
+from bstheory.training.requirements import require_memory, require_rows, require_updates
 from bstheory.training.shards import TokenRows
 
 
@@ -94,18 +96,7 @@ class Trainer:
         self.config, self.data, self.here = config, data, here
         self.folder = None if folder is None else Path(folder)
         self.provenance = {"data": data.fingerprint(), **(provenance or {})}
-        if (data.seq_len, data.seed, data.block) != (config.length, config.seed, config.block):
-            raise input_error(
-                got=f"rows of length {data.seq_len}, seed {data.seed}, block {data.block}",
-                rule=f"the configuration says {config.length}, {config.seed}, {config.block}",
-                do="open the data with the configuration's values",
-            )
-        if max(data.vocab_size, validation.vocab_size) > config.model.vocab_size:
-            raise input_error(
-                got=f"data with a vocabulary of {max(data.vocab_size, validation.vocab_size)}",
-                rule=f"model {config.model.name!r} has {config.model.vocab_size} entries",
-                do="choose a model with that vocabulary, or prepare the data with another tokenizer",
-            )
+        require_rows(config, data, validation)
         micro, largest = config.micro_batch_size, config.max_micro_batch_size
         self.scheduler = BatchSizeScheduler(
             config.batch_size,
@@ -116,10 +107,13 @@ class Trainer:
             max_micro_batch_size=(largest or DEFAULT_MICRO_BATCH) if micro is None else None,
             last=config.last_batch,
         )
-        self._check_memory()
+        require_updates(config, self.scheduler, here)
+        if model is None:
+            require_memory(config, self.scheduler, here)
         self.model = self._build_model()
         trainable = wrap(self.model, here, parallel=config.parallel, precision=config.precision)
-        self.optimizer = build_optimizer(trainable, config.optimizer, seed=config.seed * 65536 + here.rank)
+        rounding = rounding_seed(config.seed, here, parallel=config.parallel)
+        self.optimizer = build_optimizer(trainable, config.optimizer, seed=rounding)
         self.statistics = None
         if config.statistics:
             from bstheory.training.gradient_statistics import GradientStatistics
@@ -132,28 +126,8 @@ class Trainer:
         self.records: list[Record] = []
         self.stop_requested = False
         if branch_from is not None:
-            load_checkpoint(branch_from, model=self.wrapped, optimizer=self.optimizer)
+            load_checkpoint(branch_from, model=self.wrapped, optimizer=self.optimizer, settings=False)
         self._open_folder(resume)
-
-    def _check_memory(self) -> None:
-        """Refuse a micro-batch that cannot fit in this device's memory before anything is allocated."""
-        if self.config.compile or self.given_model is not None:
-            return  # the estimate is for eager mode, and compiled steps keep less
-        from bstheory.training.memory import available_bytes, check_fits, workspace_bytes
-
-        plan = self.scheduler.plan()
-        check_fits(
-            self.config.model,
-            optimizer=self.config.optimizer,
-            precision=self.config.precision,
-            micro_batch_size=plan.micro_batch_size if plan else 1,
-            seq_len=self.config.length,
-            shards=self.here.size if self.config.parallel == "fsdp" else 1,
-            available=available_bytes(self.here.device),
-            device=self.here.device.type,
-            workspace=workspace_bytes(self.here.device),
-            batch_size=plan.micro_batch_size * plan.accumulation if plan else None,
-        )
 
     def _build_model(self) -> nn.Module:
         config = self.config
@@ -180,8 +154,17 @@ class Trainer:
                     do="pass --resume to continue it, or choose another folder",
                 )
             return
-        if not saved:
-            return  # killed before its first checkpoint: from the beginning
+        if not saved:  # killed before its first checkpoint: from the beginning
+            if (self.folder / "run.json").exists():
+                raise input_error(
+                    got=f"output folder {str(self.folder)!r} with a run.json and no checkpoint",
+                    rule="resuming continues from a checkpoint",
+                    why="training from the beginning would overwrite that run",
+                    do="choose another folder, or restore its checkpoints",
+                )
+            if self.here.main and (self.folder / "log.jsonl").exists():
+                rewrite_log(self.folder, [])
+            return
         state = read_state(saved[-1])
         require_same_run(state, self.config.comparable(), self.provenance, self.folder)
         load_checkpoint(saved[-1], model=self.wrapped, optimizer=self.optimizer)
@@ -272,13 +255,23 @@ class Trainer:
                 # A captured graph writes its next loss to the same address.
                 losses.append(loss.detach().clone() if config.cuda_graphs else loss.detach())
             if self.statistics:
-                seen = self.statistics.finish()
+                seen = self._finish_statistics(plan.step, losses)
             if config.grad_clip is not None:
                 norm = nn.utils.clip_grad_norm_(self.parameters, config.grad_clip)
         self.optimizer.zero_grad()
         self.scheduler.step(seen)
         mean = losses[0] if len(losses) == 1 else torch.stack(losses).mean()
         return plan, rate, mean, norm, seen
+
+    def _finish_statistics(self, step: int, losses: list[Tensor]) -> Any:
+        """The step's statistics; where they are not finite, which number broke first."""
+        try:
+            return self.statistics.finish()
+        except InputError:
+            self._require_finite(step, "loss", float(self.here.mean(torch.stack(losses).mean())))
+            local = all_finite(p.grad for p in self.parameters if p.grad is not None)
+            self._require_finite(step, "gradient norm", math.nan if self.here.any(not local) else 0.0)
+            raise
 
     def _record(self, pending: list[tuple[BatchPlan, float, Tensor, Tensor | None, Any]]) -> Record:
         """Fetch what the steps left on the device (the only synchronization) and check that it is finite."""

@@ -22,12 +22,14 @@ from typing import Any
 import numpy as np
 from config import SCALES, noise_arms
 
+from bstheory.errors import InputError, input_error
 from bstheory.files import read_json, write_json
 from bstheory.run import Run
 from bstheory.schedules import Schedule
 from bstheory.training.checkpoints import list_checkpoints, read_state
 from bstheory.training.config import batch_size_schedule
 from bstheory.training.parallel import device_name, world
+from bstheory.training.records import NonFiniteError
 from bstheory.training.shards import open_rows
 from bstheory.training.trainer import Trainer
 
@@ -93,14 +95,26 @@ def main() -> int:
                 )
                 rows = open_rows(options.data / "train", seq_len=length, vocab_size=vocabulary, seed=1)
                 trainer = Trainer(config, data=rows, validation=held_out, here=here, branch_from=checkpoint)
-                results[key] = trainer.run().summary["final_validation_loss"]
-                print(f"{at:,} tokens, batch {base * factor}: {results[key]:.4f}", flush=True)
+                try:
+                    results[key] = trainer.run().summary["final_validation_loss"]
+                except NonFiniteError:
+                    results[key] = None  # JSON has no infinity
+                shown = "diverged" if results[key] is None else f"{results[key]:.4f}"
+                print(f"{at:,} tokens, batch {base * factor}: {shown}", flush=True)
                 write_json(target, results)
-    starts = sorted({int(key.split("/")[0]) for key in results})
+    loss = {key: math.inf if found is None else found for key, found in results.items()}
+    starts = sorted({int(key.split("/")[0]) for key in loss})
     critical = {
-        at: max(f for f in FACTORS if results[f"{at}/{f}"] <= results[f"{at}/1"] + TOLERANCE) * base
+        at: max(f for f in FACTORS if loss[f"{at}/{f}"] <= loss[f"{at}/1"] + TOLERANCE) * base
         for at in starts
+        if math.isfinite(loss[f"{at}/1"])
     }
+    if not critical:
+        raise input_error(
+            got=f"no checkpoint of the noise run in {str(options.out)!r} to branch from",
+            rule="branches start from all of its checkpoints but the last",
+            do="run the piece noise first, with the same --out and --scale",
+        )
     write_json(target.with_name("critical.json"), {"tolerance": TOLERANCE, "critical_batch_size": critical})
     critical_run(critical, base, device_name(here.device)).save(options.out / "critical")
     print(critical)
@@ -108,4 +122,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except InputError as error:
+        print(f"branch.py: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -15,7 +15,7 @@ import torch
 from config import PIECES, SCALES
 
 from bstheory.errors import InputError
-from bstheory.files import read_json
+from bstheory.files import atomic_write, read_json
 from bstheory.training.config import TrainConfig
 from bstheory.training.parallel import World, world
 from bstheory.training.records import NonFiniteError
@@ -27,8 +27,8 @@ def finished(folder: Path) -> bool:
     return (folder / "run.json").exists() and bool(read_json(folder / "run.json")["summary"]["finished"])
 
 
-def train(config: TrainConfig, data: Path, folder: Path, here: World, seconds: float) -> str:
-    """Train one arm for at most ``seconds``; what happened, in words."""
+def train(config: TrainConfig, data: Path, folder: Path, here: World, seconds: float) -> tuple[str, bool]:
+    """Train one arm for at most ``seconds``; what happened, in words, and whether the arm is over."""
     vocabulary = config.model.vocab_size
     rows = open_rows(data / "train", seq_len=config.length, vocab_size=vocabulary, seed=config.seed)
     held_out = open_rows(data / "val", seq_len=config.length, vocab_size=vocabulary)
@@ -36,10 +36,13 @@ def train(config: TrainConfig, data: Path, folder: Path, here: World, seconds: f
         trainer = Trainer(config, data=rows, validation=held_out, here=here, folder=folder, resume=True)
         run = trainer.run(stop_after_seconds=seconds)
     except NonFiniteError as error:
-        (folder / "diverged.txt").write_text(f"{error}\n")
-        return f"diverged: {error}"
-    state = "finished" if run.summary["finished"] else f"stopped at {run.tokens[-1]:,} tokens"
-    return f"{state}, {run.summary['tokens_per_second']:,.0f} tokens/s, loss {run.series['loss'][0, -1]:.4f}"
+        if here.main:
+            atomic_write(folder / "diverged.txt", f"{error}\n")
+        return f"diverged: {error}", True
+    over = bool(run.summary["finished"])
+    state = "finished" if over else f"stopped at {run.tokens[-1]:,} tokens"
+    speed, loss = run.summary["tokens_per_second"], run.series["loss"][0, -1]
+    return f"{state}, {speed:,.0f} tokens/s, loss {loss:.4f}", over
 
 
 def main() -> int:
@@ -73,19 +76,23 @@ def run(options: argparse.Namespace) -> int:
         for seed in options.seeds:
             for config in PIECES[options.piece](scale, seed):
                 folder = options.out / options.piece / f"{config.name}-seed{seed}"
-                if finished(folder) or (folder / "diverged.txt").exists():
+                # Processes agree on what they have seen: rank 0 may just have written the file.
+                if here.any(finished(folder) or (folder / "diverged.txt").exists()):
                     continue
                 left = deadline - time.monotonic()
-                if left <= 0:
+                if here.any(left <= 0):
                     return 3
-                print(
-                    f"{config.name} seed {seed}: {train(config, options.data, folder, here, left)}",
-                    flush=True,
-                )
-                if not finished(folder) and not (folder / "diverged.txt").exists():
+                words, over = train(config, options.data, folder, here, left)
+                if here.main:
+                    print(f"{config.name} seed {seed}: {words}", flush=True)
+                if not over:
                     return 3
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except InputError as error:
+        print(f"run.py: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from bstheory.errors import InputError
 from bstheory.models.configs import CONFIGS, Init, config_from_json, model_config
-from bstheory.models.gpt import GPT, rotary_tables, rotate
+from bstheory.models.gpt import GPT, MLP, Attention, rotary_tables, rotate
 
 TINY = ("tiny", "tiny_small_batch", "tiny_llama")
 
@@ -180,3 +180,79 @@ def test_unknown_names_and_documents_are_refused() -> None:
         config_from_json({**document, "norm": "BATCH"})
     with pytest.raises(InputError, match="fields"):
         config_from_json({**document, "dropout": 0.1})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"norm": "LAYER"},
+        {"init": "GPT2"},
+        {"tied": 1},
+        {"bias": None},
+        {"norm_eps": 0.0},
+        {"rope_base": math.nan},
+    ],
+)
+def test_a_part_of_the_wrong_type_is_refused(change: dict[str, object]) -> None:
+    """A norm given as a word would fall through to RMSNorm."""
+    (name,) = change
+    with pytest.raises(InputError, match=f"{name}="):
+        dataclasses.replace(model_config("tiny"), **change)
+
+
+def test_the_gate_is_the_first_half_of_the_stacked_map() -> None:
+    mlp = MLP(model_config("tiny_llama"))
+    torch.manual_seed(0)
+    for weight in mlp.parameters():
+        torch.nn.init.normal_(weight, std=0.3)
+    x = torch.randn(3, 64)
+    gate, value = x @ mlp.up.weight[:176].T, x @ mlp.up.weight[176:].T
+    expected = (gate * torch.sigmoid(gate) * value) @ mlp.down.weight.T
+    assert torch.allclose(mlp(x), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("layers", [2, 8])
+def test_residual_maps_of_llama_begin_small(layers: int) -> None:
+    """N(0, 1 / (layers sqrt(width))): arXiv:2412.21124's initialization."""
+    config = dataclasses.replace(model_config("tiny_llama"), layers=layers)
+    model = GPT(config, generator=torch.Generator().manual_seed(0))
+    for block in model.blocks:
+        for linear in (block.attention.out, block.mlp.down):
+            assert float(linear.weight.detach().std()) == pytest.approx(1 / (layers * 8), rel=0.05)
+
+
+def test_gelu_is_the_tanh_form_that_gpt2_was_trained_with() -> None:
+    mlp = MLP(model_config("tiny"))
+    with torch.no_grad():
+        for parameter in mlp.parameters():
+            parameter.zero_()
+        mlp.up.weight[0, 0] = mlp.down.weight[0, 0] = 1.0
+    x = torch.zeros(5, 64)
+    x[:, 0] = torch.tensor([-3.0, -1.0, 0.5, 1.0, 2.5])
+    z = x[:, 0].double()
+    expected = 0.5 * z * (1 + torch.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)))
+    # The two forms differ by up to 4e-4.
+    assert torch.allclose(mlp(x)[:, 0].double(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_norms_of_small_batch_models_have_the_published_eps() -> None:
+    """1e-6, in the norms and for queries and keys: visible only where activations are small."""
+    config = model_config("tiny_small_batch")
+    assert config.norm_eps == 1e-6 and model_config("tiny").norm_eps == 1e-5
+    assert GPT(config).norm.eps == 1e-6
+    attention = Attention(config)
+    torch.manual_seed(0)
+    for parameter in attention.parameters():
+        torch.nn.init.normal_(parameter, std=1e-4)
+    x = torch.randn(1, 6, config.width)
+    heads = (x @ attention.qkv.weight.T).view(1, 6, 3, config.heads, config.head_size).transpose(1, 3)
+    q, k, v = heads.unbind(dim=2)
+
+    def normed(t: torch.Tensor) -> torch.Tensor:
+        return t / (t.square().mean(dim=-1, keepdim=True) + 1e-6).sqrt()
+
+    scores = normed(q) @ normed(k).transpose(-1, -2) / math.sqrt(config.head_size)
+    scores = scores.masked_fill(torch.ones(6, 6).triu(1).bool(), -math.inf)
+    mixed = (scores.softmax(dim=-1) @ v).transpose(1, 2).reshape(1, 6, -1)
+    expected = mixed @ attention.out.weight.T
+    assert torch.allclose(attention(x, None), expected, rtol=1e-4, atol=1e-12)

@@ -159,8 +159,25 @@ def disagreement() -> str:
     """Ranks with different plans: every rank must refuse."""
     net = wrap("ddp", model())
     statistics = GradientStatistics(net)
-    statistics.start(batch_size=8 + 8 * dist.get_rank(), accumulation=1)
+    sizes = [8, 24] if dist.get_world_size() == 2 else [8, 16, 16, 24]  # some have just the mean
+    statistics.start(batch_size=sizes[dist.get_rank()], accumulation=1)
     net(data(range(4))).backward()
+    try:
+        statistics.finish()
+    except InputError as error:
+        return str(error)
+    return "accepted"
+
+
+def uneven_groups() -> str:
+    """One batch size, cut into two micro-batches on rank 0 and into one elsewhere: the groups are unequal."""
+    net = wrap("ddp", model())
+    statistics = GradientStatistics(net, mode="single")
+    count = 2 if dist.get_rank() == 0 else 1
+    statistics.start(batch_size=8 * dist.get_world_size(), accumulation=count)
+    for index in range(count):
+        with statistics.synchronize(index == count - 1):
+            (net(data(range(4))) / count).backward()
     try:
         statistics.finish()
     except InputError as error:
@@ -182,6 +199,25 @@ def unsynchronized() -> str:
     return "accepted"
 
 
+def refusals() -> dict[str, str]:
+    """Mistakes of rank 0 alone, which every rank must refuse rather than wait for it or average wrongly."""
+    net = wrap("ddp", model())
+    statistics = GradientStatistics(net)
+    first = dist.get_rank() == 0
+    found = {}
+    for name in ("loss", "start", "backward"):
+        if not (first and name == "start"):
+            statistics.start(batch_size=4 * dist.get_world_size(), accumulation=1)
+        net(data(range(4))).backward()
+        if first and name == "backward":  # measured nothing, as if no backward pass had been seen
+            statistics._calls.clear()
+        try:
+            statistics.finish(loss=1.0 if name == "loss" and first else None)
+        except InputError as error:
+            found[name] = str(error)
+    return found
+
+
 def main() -> None:
     faulthandler.enable()  # an abort inside torch says where it happened
     torch.set_num_threads(1)
@@ -199,7 +235,9 @@ def main() -> None:
         "fsdp2 bf16": step_statistics("fsdp2", accumulation=2, mp_policy=half),
         "fsdp2 fp64": step_statistics("fsdp2", accumulation=2, dtype=torch.float64),
         "disagreement": disagreement(),
+        "uneven groups": uneven_groups(),
         "unsynchronized": unsynchronized(),
+        "refusals": refusals(),
         "trajectories": {kind: trajectory(kind, world) for kind in ("ddp", "fsdp2", "single")},
     }
     everyone: list[Any] = [None] * world
@@ -207,6 +245,11 @@ def main() -> None:
     for other in everyone:
         assert other["trajectories"] == everyone[0]["trajectories"], "ranks followed different plans"
         assert "every rank runs the same plan" in other["disagreement"]
+        assert "every rank runs the same plan" in other["uneven groups"]
+        assert "or none does" in other["refusals"]["loss"]
+        own = other is everyone[0]
+        assert ("finish() without start()" if own else "ranks refuse") in other["refusals"]["start"]
+        assert ("seen [0] times" if own else "ranks refuse") in other["refusals"]["backward"]
     if dist.get_rank() == 0:
         with open(sys.argv[1], "w") as stream:
             json.dump(results, stream)

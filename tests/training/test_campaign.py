@@ -21,15 +21,19 @@ SCRIPTS = ROOT / "experiments" / "gpt2_124m"
 
 
 def script(name: str, *words: str) -> tuple[int, str]:
-    done = subprocess.run(
+    done = launch(name, *words)
+    assert done.returncode in (0, 3), done.stderr[-2000:]
+    return done.returncode, done.stdout
+
+
+def launch(name: str, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [sys.executable, str(SCRIPTS / name), *words],
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=300,
     )
-    assert done.returncode in (0, 3), done.stderr[-2000:]
-    return done.returncode, done.stdout
 
 
 def test_the_committed_predictions_are_intact() -> None:
@@ -105,6 +109,18 @@ def test_noise_and_branches(shards: Path, tmp_path: Path) -> None:
     sizes = list(critical.values())
     for name, size in (("first", sizes[0]), ("last", sizes[-1])):
         assert summary[f"critical_batch_size_{name}{ends.get(size, '')}"] == size
+
+
+def test_missing_data_and_a_missing_noise_run_are_one_line(shards: Path, tmp_path: Path) -> None:
+    common = ("--out", str(tmp_path), "--scale", "tiny")
+    for name, words, message in (
+        ("run.py", ("half_life", "--data", str(tmp_path / "nothing")), "there is no .bin shard"),
+        ("branch.py", ("--data", str(shards)), "run the piece noise first"),
+    ):
+        done = launch(name, *words, *common)
+        assert done.returncode == 2, done.stderr
+        (line,) = done.stderr.strip().capitalize().splitlines()
+        assert message.lower() in line.lower()
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from bstheory.errors import InputError
 from bstheory.models.configs import model_config
 from bstheory.models.gpt import GPT
 from bstheory.run import Run
-from bstheory.training.examples import open_examples, read_examples
+from bstheory.training.checkpoints import list_checkpoints
+from bstheory.training.examples import completion_loss, open_examples, read_examples
 from bstheory.training.finetune import CausalLM, Pretrained, add_lora, load_pretrained, method_memory
 from bstheory.training.finetune_command import finetune
 from bstheory.training.parallel import World
 from bstheory.training.prepare import tokenizer
+from bstheory.training.trainer import Trainer
 
 from .conftest import build, small_config
 
@@ -110,6 +113,9 @@ def test_lora_leaves_the_base_alone(shards: Path, here: World, tmp_path: Path) -
     adapted = add_lora(load_pretrained(tmp_path / "parent"), rank=2)
     trainable = [n for n, p in adapted.model.named_parameters() if p.requires_grad]
     assert trainable and all("lora_" in name for name in trainable)
+    scaled = add_lora(load_pretrained(tmp_path / "parent"), rank=2, alpha=6.0)
+    scales = {m.scaling["default"] for m in scaled.model.modules() if hasattr(m, "scaling")}
+    assert scales == {3.0}  # alpha / rank
     with pytest.raises(InputError, match="rank=0"):
         add_lora(load_pretrained(tmp_path / "parent"), rank=0)
 
@@ -301,3 +307,64 @@ def test_examples_that_do_not_fit_are_refused_rather_than_cut(tmp_path: Path) ->
         read_examples(few)
     with pytest.raises(InputError, match="cannot be read"):
         read_examples(tmp_path / "absent.jsonl")
+
+
+def test_a_killed_fine_tuning_goes_on_and_keeps_where_it_began(
+    shards: Path, text: Path, here: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped in the middle without a chance to save; the weights and the loss before are those of one go."""
+    build(small_config(), shards, here, folder=tmp_path / "parent").run()
+    source, options = str(tmp_path / "parent"), {"tokens": "2k", "device": "cpu", "optimizer": "adafactor"}
+    one, other = tmp_path / "one.json", tmp_path / "other.json"
+    finetune(source, str(text), out=str(tmp_path / "whole"), json=str(one), **options)
+
+    class Killed(BaseException):
+        pass
+
+    step = Trainer.train_step
+
+    def die(trainer: Trainer, plan: Any) -> Any:
+        if plan.step == 40:
+            raise Killed
+        return step(trainer, plan)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Trainer, "train_step", die)
+        finetune(source, str(text), out=str(tmp_path / "killed"), **options)
+    assert list_checkpoints(tmp_path / "killed" / "checkpoints")
+    finetune(source, str(text), out=str(tmp_path / "killed"), json=str(other), resume=True, **options)
+    found = [json.loads(path.read_text()) for path in (one, other)]
+    for key in ("validation_loss_before", "final_validation_loss", "validation"):
+        assert found[0][key] == found[1][key], key
+    weights = [
+        (list_checkpoints(tmp_path / name / "checkpoints")[-1] / "model.safetensors").read_bytes()
+        for name in ("whole", "killed")
+    ]
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_a_truncated_hugging_face_model_is_one_error(name: str, hugging_face: Path, tmp_path: Path) -> None:
+    shutil.copytree(hugging_face, tmp_path / "model")
+    path = tmp_path / "model" / name
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(InputError, match="neither a checkpoint nor a Hugging Face model"):
+        load_pretrained(tmp_path / "model")
+
+
+def test_validation_divides_by_the_count_of_its_own_rows() -> None:
+    """Two rows with 1 and 3 completion tokens, where the training rows have 5 on average."""
+    model = GPT(model_config("tiny"), generator=torch.Generator().manual_seed(0))
+    tokens = torch.randint(0, 256, (2, 6), generator=torch.Generator().manual_seed(1))
+    targets = torch.full((2, 6), ~7)
+    targets[0, 2], targets[1, 1:4] = 5, 9
+    logits = model(tokens)
+    each = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), targets.clamp(min=0).flatten(), reduction="none"
+    )
+    total = float(each[(targets >= 0).flatten()].detach().sum())
+    completion_loss(model, train_count=5.0, validation_count=2.0)
+    assert float(model(tokens, targets).detach()) == pytest.approx(total / 10, rel=1e-5)
+    model.eval()
+    assert float(model(tokens, targets).detach()) == pytest.approx(total / 4, rel=1e-5)

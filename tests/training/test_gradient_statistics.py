@@ -108,6 +108,21 @@ def test_kept_groups_serve_every_rule():
         statistics.finish()
 
 
+def test_kept_groups_know_the_shapes_of_the_weights():
+    """The nuclear norm is that of each matrix, and a vector's is its length."""
+    net = torch.nn.Linear(5, 3)
+    data = torch.randn(2, 6, 5, generator=torch.Generator().manual_seed(1))
+    statistics = GradientStatistics(net, keep_groups=True)
+    statistics.start(batch_size=12, accumulation=2)
+    for index in range(2):
+        with statistics.synchronize(index == 1):
+            (net(data[index]).square().mean() / 2).backward()
+    found = statistics.finish()
+    nuclear = torch.linalg.svdvals(net.weight.grad.double()).sum() + net.bias.grad.double().norm()
+    assert found.spectral_signal == pytest.approx(float(nuclear), rel=1e-5)
+    assert float(net.weight.grad.norm()) < 0.95 * float(torch.linalg.svdvals(net.weight.grad).sum())
+
+
 def test_misuse():
     with pytest.raises(InputError, match="requires a gradient"):
         GradientStatistics(torch.nn.Linear(2, 2).requires_grad_(False))

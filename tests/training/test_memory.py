@@ -11,6 +11,7 @@ import torch
 from bstheory.errors import InputError
 from bstheory.models.configs import model_config
 from bstheory.models.gpt import GPT
+from bstheory.schedules.rules import ddp_norm
 from bstheory.training.config import batch_size_schedule
 from bstheory.training.memory import (
     activation_bytes,
@@ -24,7 +25,7 @@ from bstheory.training.memory import (
 from bstheory.training.optimizers import OptimizerConfig, build_optimizer
 from bstheory.training.parallel import World
 
-from .conftest import build, small_config
+from .conftest import LENGTH, build, small_config
 from .live_bytes import training_peak
 
 
@@ -178,3 +179,49 @@ def test_the_trainer_refuses_before_the_first_step_what_the_machine_cannot_hold(
     fits = int(str(caught.value).rsplit(" ", 1)[1].rstrip("."))
     assert 64 % fits == 0
     build(small_config(batch_size=batch_size_schedule(64), max_micro_batch_size=fits), shards, here)
+    ramp = batch_size_schedule(f"0:4 {32 * 4 * LENGTH}:64")  # what comes later counts as well
+    tokens = 32 * 4 * LENGTH + 4 * 64 * LENGTH
+    with pytest.raises(InputError, match="micro-batch of 64 sequences"):
+        build(small_config(batch_size=ramp, tokens=tokens, max_micro_batch_size=None), shards, here)
+
+
+def test_a_rule_is_refused_for_the_largest_micro_batch_that_it_may_reach(
+    shards: Path, here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule = ddp_norm(eta=1.0, scaling="unbiased", initial=66, maximum=128, multiple=2)  # 33 a pass, then 64
+    config = small_config(batch_size=rule, statistics=True, max_micro_batch_size=64, last_batch="partial")
+    peaks = [
+        estimate_memory(
+            config.model, optimizer=config.optimizer, micro_batch_size=size, seq_len=LENGTH
+        ).accumulation_peak
+        for size in (33, 64)
+    ]
+    for available, fits in ((peaks[0], False), (peaks[1], True)):
+        monkeypatch.setattr("bstheory.training.memory.available_bytes", lambda device, a=available: a)
+        if fits:
+            build(config, shards, here)
+        else:
+            with pytest.raises(InputError, match="micro-batch of 64 sequences"):
+                build(config, shards, here)
+
+
+def test_gradients_of_earlier_micro_batches_count() -> None:
+    config, options = model_config("tiny"), {"optimizer": OptimizerConfig(), "precision": "float32"}
+    estimate = estimate_memory(config, micro_batch_size=4, **options)
+    between = (estimate.peak + estimate.accumulation_peak) // 2
+    assert estimate.peak < between < estimate.accumulation_peak
+    check_fits(config, micro_batch_size=4, available=between, batch_sizes=(4,), **options)
+    with pytest.raises(InputError, match=r"micro-batch of 4 sequences .*use adafactor|Use --micro-batch"):
+        check_fits(config, micro_batch_size=4, available=between, batch_sizes=(4, 8), **options)
+
+
+@pytest.mark.parametrize(("name", "left_out"), [("tiny_small_batch", "embedding"), ("tiny", "positions")])
+def test_autocast_copies_the_matrices_that_are_multiplied(name: str, left_out: str) -> None:
+    """A lookup table is read, not multiplied; a tied embedding is also the output matrix."""
+    config = model_config(name)
+    weights = dict(GPT(config, generator=torch.Generator().manual_seed(0)).named_parameters())
+    numel = sum(p.numel() for p in weights.values())
+    copied = sum(p.numel() for n, p in weights.items() if p.dim() == 2 and left_out not in n)
+    options = {"optimizer": OptimizerConfig(), "micro_batch_size": 1}
+    found = estimate_memory(config, precision="bfloat16_autocast", **options)
+    assert found.weights == 4 * numel and found.copies == 2 * copied

@@ -13,10 +13,11 @@ import pytest
 from bstheory.campaign_commands import predict, validate
 from bstheory.errors import InputError
 from bstheory.models.configs import model_config
-from bstheory.run import Run
+from bstheory.run import Run, config_hash
 from bstheory.simulation.campaign import simulate_campaign
 from bstheory.training.command_line import count
 from bstheory.training.commands import throughput
+from bstheory.training.parallel import World
 from bstheory.training.predict import campaign_predictions
 from bstheory.training.predictions import (
     Prediction,
@@ -27,8 +28,11 @@ from bstheory.training.predictions import (
     write_predictions,
 )
 from bstheory.training.predictions import validate as judge
-from bstheory.training.probes import SpeedProbe, fit_speed
+from bstheory.training.probes import SpeedProbe, fit_speed, run_probe
+from bstheory.training.trainer import Trainer
 from bstheory.verdict import Verdict
+
+from .conftest import build, small_config
 
 CONTRAST = Prediction(name="a_beats_b", statement="a < b", reason="so", worse={"b": 1}, better={"a": 1})
 BETA = Range(
@@ -58,6 +62,31 @@ def test_a_prediction_edited_afterwards_does_not_validate(tmp_path: Path) -> Non
     path.write_text(json.dumps(document))
     with pytest.raises(InputError, match="sha256 that it carries"):
         read_predictions(path)
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "{}", "3"])
+def test_another_file_is_no_prediction(text: str, tmp_path: Path) -> None:
+    (tmp_path / "p.json").write_text(text)
+    with pytest.raises(InputError, match="sha256 that it carries"):
+        read_predictions(tmp_path / "p.json")
+
+
+def test_an_entry_of_another_kind_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "prediction.json"
+    content = {"format": 1, "contrasts": [{"name": "a"}], "ranges": [], "rate_ratios": [], "basis": {}}
+    path.write_text(json.dumps({**content, "sha256": config_hash(content)}))
+    with pytest.raises(InputError, match="an entry that is no prediction"):
+        read_predictions(path)
+
+
+def test_a_run_without_records_decides_nothing() -> None:
+    none = np.zeros(0, dtype=np.int64)
+    series = {name: np.zeros((1, 0)) for name in ("validation_loss", "beta2", "learning_rate")}
+    empty = Run(name="a", config={}, seeds=(0,), steps=none, tokens=none, series=series)
+    ratio_of = ratio(1.0, 2.0)
+    for name, prediction in (("a", CONTRAST), ("a", BETA), (ratio_of.lower, ratio_of)):
+        (finding,) = judge([dataclasses.replace(empty, name=name), run("b", 0, 1.0)], [prediction])
+        assert finding.verdict in (Verdict.UNDECIDED, Verdict.INAPPLICABLE)
 
 
 def test_seeds_are_paired_and_missing_arms_are_inapplicable() -> None:
@@ -317,3 +346,41 @@ def test_counts(text: str | int, value: int) -> None:
 def test_bad_counts(text: str) -> None:
     with pytest.raises(InputError, match="positive integer"):
         count(text)
+
+
+def test_the_interval_of_a_contrast_is_students() -> None:
+    """Effects 1, 2, 3, 4: the tabulated t quantile for 3 degrees of freedom at 97.5 % is 3.182446."""
+    runs = [run("a", seed, 0.0) for seed in range(4)] + [run("b", seed, seed + 1.0) for seed in range(4)]
+    (finding,) = judge(runs, [CONTRAST])
+    margin = 3.182446 * math.sqrt(5 / 3) / 2
+    assert finding.numbers["effect"] == 2.5
+    assert finding.numbers["interval"] == pytest.approx([2.5 - margin, 2.5 + margin], rel=1e-6)
+
+
+def test_a_range_does_not_count_runs_that_have_not_finished() -> None:
+    half = dataclasses.replace(run("a", 0, 1.0, beta2=0.1), summary={"finished": False})
+    (alone,) = judge([half], [BETA])
+    assert alone.verdict is Verdict.INAPPLICABLE
+    (beside,) = judge([half, run("a", 1, 1.0)], [BETA])
+    assert beside.verdict is Verdict.CONSISTENT and beside.numbers["seeds"] == 1
+
+
+def test_a_probe_uses_the_second_half_of_its_steps(
+    shards: Path, here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first steps are of an untrained model, whose gradient is much larger than its noise."""
+    series = {"noise": np.array([[1.0] * 4 + [6.0] * 4]), "signal": np.array([[100.0] * 4 + [2.0] * 4])}
+    count = np.arange(1, 9)
+    measured = Run(
+        name="probe",
+        config={},
+        seeds=(0,),
+        steps=count,
+        tokens=count,
+        series=series,
+        summary={"tokens_per_second": 5.0},
+    )
+    monkeypatch.setattr(Trainer, "run", lambda trainer, progress=None: measured)
+    rows = build(small_config(), shards, here).data
+    options = {"data": rows, "validation": rows, "here": here, "learning_rate": 0.01, "steps": 8}
+    assert run_probe(model_config("tiny_study"), **options).noise_scale == 3.0

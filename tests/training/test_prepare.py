@@ -19,7 +19,7 @@ from bstheory.files import read_json
 from bstheory.training import prepare
 from bstheory.training.commands import data
 from bstheory.training.prepare import prepare_text, text_documents, tokenizer, write_documents
-from bstheory.training.shards import open_rows, open_shard
+from bstheory.training.shards import open_rows, open_shard, write_shard
 
 DOCUMENTS = ["first document\n\nof two paragraphs", "second: naïve café", "third"]
 
@@ -208,3 +208,20 @@ def test_an_interrupted_command_leaves_nothing(tmp_path: Path) -> None:
             progress=interrupt,
         )
     assert not (tmp_path / "out").exists()
+
+
+def test_shards_that_are_not_as_described_are_refused(tmp_path: Path) -> None:
+    write_documents(DOCUMENTS, tmp_path, encoder=tokenizer("bytes"), shard_tokens=20)
+    open_rows(tmp_path, seq_len=4, vocab_size=256)
+    first = tmp_path / "00000.bin"
+    original = first.read_bytes()
+    first.unlink()
+    with pytest.raises(InputError, match=r"00000\.bin is not as data\.json describes"):
+        open_rows(tmp_path, seq_len=4, vocab_size=256)
+    write_shard(first, np.ones(19, dtype=np.uint16))
+    with pytest.raises(InputError, match=r"00000\.bin is not as data\.json describes"):
+        open_rows(tmp_path, seq_len=4, vocab_size=256)
+    first.write_bytes(original)
+    write_shard(tmp_path / "00009.bin", np.ones(19, dtype=np.uint16))
+    with pytest.raises(InputError, match=r"00009\.bin is not as data\.json describes"):
+        open_rows(tmp_path, seq_len=4, vocab_size=256)

@@ -117,6 +117,10 @@ def test_a_token_beyond_the_vocabulary_is_refused() -> None:
     rows = TokenRows(arrays=[TOKENS], seq_len=10, vocab_size=256)
     with pytest.raises(InputError, match="vocabulary has 256 entries"):
         rows.batch(range(8))
+    edge = np.full(1000, 256, dtype=np.uint16)  # the first id that is too large
+    with pytest.raises(InputError, match="token id 256 in the data"):
+        TokenRows(arrays=[edge], seq_len=10, vocab_size=256).batch(range(8))
+    TokenRows(arrays=[edge], seq_len=10, vocab_size=257).batch(range(8))
 
 
 @pytest.mark.parametrize(
@@ -149,3 +153,11 @@ def test_the_fingerprint_tells_data_apart() -> None:
     other[0] += 1
     assert one != TokenRows(arrays=[other], seq_len=10, vocab_size=50257).fingerprint()
     assert one == TokenRows(arrays=[TOKENS.copy()], seq_len=5, vocab_size=50257, seed=9).fingerprint()
+
+
+def test_a_header_that_was_cut_short_is_not_read_as_tokens(tmp_path: Path) -> None:
+    data = write_shard(tmp_path / "a.bin", TOKENS).read_bytes()
+    for size in (4, 8):  # the magic number is there, the count is not
+        (tmp_path / "a.bin").write_bytes(data[:size])
+        with pytest.raises(InputError, match="announces a header of 1024 bytes"):
+            open_shard(tmp_path / "a.bin")

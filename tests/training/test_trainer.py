@@ -298,7 +298,8 @@ def test_utilization_is_that_of_the_devices_peak() -> None:
 
 @pytest.mark.parametrize("rule", ["adamw", "adafactor", "sgd"])
 def test_updates_in_the_backward_pass_train(rule: str, shards: Path, here: World) -> None:
-    optimizer = OptimizerConfig(name=rule, beta1=0.0, beta2_half_life=5000.0, in_backward=True)
+    half_life = None if rule == "sgd" else 5000.0
+    optimizer = OptimizerConfig(name=rule, beta1=0.0, beta2_half_life=half_life, in_backward=True)
     run = build(
         small_config(optimizer=optimizer, precision="bfloat16", max_micro_batch_size=8), shards, here
     ).run()

@@ -77,3 +77,20 @@ def test_adafactor_refuses_sharded_weights(shards: Path, tmp_path: Path) -> None
             optimizer={"name": "adafactor"},
             max_micro_batch_size=2,
         )
+
+
+def test_replicas_round_their_weights_alike(shards: Path, tmp_path: Path) -> None:
+    """Rounding that differed between the processes of DDP would train two models that drift apart."""
+    found = launch(shards, tmp_path / "run", 2, precision="bfloat16", max_micro_batch_size=2)
+    assert found["drift"] == 0.0
+
+
+def test_updates_in_the_backward_pass_are_refused_under_ddp_and_exact_under_fsdp(
+    shards: Path, tmp_path: Path
+) -> None:
+    optimizer = {"name": "sgd", "beta1": 0.0, "in_backward": True}
+    with pytest.raises(AssertionError, match="in_backward under DDP on 2 processes"):
+        launch(shards, tmp_path / "ddp", 2, optimizer=optimizer)
+    sharded = launch(shards, tmp_path / "fsdp", 2, optimizer=optimizer, parallel="fsdp")
+    alone = launch(shards, tmp_path / "alone", 1, optimizer={**optimizer, "in_backward": False})
+    assert np.allclose(sharded["loss"], alone["loss"], rtol=TOLERANCE)

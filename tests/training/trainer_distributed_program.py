@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 
 from bstheory.training.optimizers import OptimizerConfig
-from bstheory.training.parallel import world
+from bstheory.training.parallel import whole, world
 from tests.training.conftest import build, small_config
 
 
@@ -26,11 +27,16 @@ def main(shards: str, folder: str, out: str, changes: str) -> None:
                 trainer._log(trainer._record([trainer.train_step(trainer.scheduler.plan())]))
             trainer.save()
         run = trainer.run() if stop_at is None else trainer.result()
+        weights = torch.cat([whole(p).float().flatten() for p in trainer.parameters])
+        every = [torch.empty_like(weights) for _ in range(here.size)]
+        if here.size > 1:
+            dist.all_gather(every, weights)
         if here.main:
             document = {
                 "loss": run.series["loss"][0].tolist(),
                 "validation": run.summary["final_validation_loss"],
                 "world_size": here.size,
+                "drift": max((float((other - weights).abs().max()) for other in every[1:]), default=0.0),
             }
             Path(out).write_text(json.dumps(document))
 
