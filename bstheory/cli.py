@@ -35,7 +35,7 @@ COMMANDS: dict[str, Command] = {
         "bstheory.commands", "derive", "a theorem's derivation, step by step, with its certificate"
     ),
     "evaluate": Command("bstheory.commands", "evaluate", "a bound's value, the trivial bound beside it"),
-    "recheck": Command("bstheory.commands", "recheck", "check a saved certificate again"),
+    "recheck": Command("bstheory.commands", "recheck", "check saved certificates again"),
     "chain": Command("bstheory.commands", "chain", "the places where one theorem lives, with their verdicts"),
     "plan": Command(
         "bstheory.plan", "command", "optimizer settings for another batch size, rule by rule, with limits"

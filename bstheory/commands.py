@@ -70,35 +70,68 @@ def derive(slug: Slug, *, latex: bool = False, json: JsonFile = None) -> int:
     return 0 if certificate.verdict is Verdict.from_word(bound.declared) else 1
 
 
-def recheck(file: Annotated[Path, Positional, arg(metavar="FILE")], *, json: JsonFile = None) -> int:
-    """Check a certificate file again, without the code that derived it; exit code 1 if a step does not
-    follow.
+def recheck(
+    file: Annotated[tuple[Path, ...], Positional, arg(metavar="FILE ...", help_behavior_hint="")],
+    *,
+    json: JsonFile = None,
+) -> int:
+    """Check certificate files again, without the code that derived them; exit code 1 if a step of any does
+    not follow.
 
     Example: bstheory recheck docs/certificates/adam_token_half_life.json
 
     Args:
-        file: written by bstheory derive SLUG --json FILE, or found in a run directory under certificates/.
-        json: write the report to this file, or - for stdout instead of the text.
+        file: each written by bstheory derive SLUG --json FILE, or found in a run directory under
+            certificates/.
+        json: write the report (of several files a list of them) to this file, or - for stdout instead of the
+            text.
     """
     from bstheory.checking import recheck as recheck_file
+    from bstheory.errors import InputError, input_error
     from bstheory.verdict import Verdict
 
-    report = recheck_file(file)
-    verdict = Verdict.from_word(report.establishes) if report.valid else Verdict.INVALID
+    if not file:
+        raise input_error(
+            got="no file", rule="there is at least one certificate to check", do="pass its file"
+        )
+    documents, unread = [], []
+    for path in file:
+        try:
+            report = recheck_file(path)
+        except InputError as error:
+            if len(file) == 1:
+                raise
+            unread.append(error)  # the others are checked all the same
+            documents.append({"file": str(path), "valid": False, "reason": str(error), "verdict": "unread"})
+            continue
+        verdict = Verdict.from_word(report.establishes) if report.valid else Verdict.INVALID
+        documents.append({"file": str(path), **dataclasses.asdict(report), "verdict": verdict.word})
+        if json != "-":
+            _print_report(report, verdict, heading=f"{path}\n" if len(file) > 1 else "")
     if json is not None:
-        emit({**dataclasses.asdict(report), "verdict": verdict.word}, json)
-    if json != "-":
-        print(f"{verdict.word}: {verdict.value}")
-        print(f"{report.steps} steps, claim {report.claim_hash[:16]}")
-        if report.method:
-            print(f"method: {report.method}")
-        if report.reason:
-            print(f"reason: {report.reason}")
-        if report.rests_on:
-            print(f"rests on: {', '.join(report.rests_on)}")
-        for line in report.assumes:
-            print(f"  assumes {line}")
-    return 0 if report.valid else 1
+        emit(documents if len(file) > 1 else documents[0], json)
+    for error in unread:
+        print(f"bstheory: {error}", file=sys.stderr)
+    failed = [document["file"] for document in documents if not document["valid"]]
+    if json != "-" and len(file) > 1:
+        print(f"{len(file) - len(failed)} of {len(file)} files hold" + (", all but:" if failed else ""))
+        print("".join(f"  {name}\n" for name in failed), end="")
+    return 2 if unread else int(bool(failed))
+
+
+def _print_report(report: Any, verdict: Any, *, heading: str) -> None:
+    print(f"{heading}{verdict.word}: {verdict.value}")
+    print(f"{report.steps} steps, claim {report.claim_hash[:16]}")
+    if report.method:
+        print(f"method: {report.method}")
+    if report.reason:
+        print(f"reason: {report.reason}")
+    if report.rests_on:
+        print(f"rests on: {', '.join(report.rests_on)}")
+    for line in report.assumes:
+        print(f"  assumes {line}")
+    if heading:
+        print()
 
 
 def evaluate(
@@ -215,7 +248,7 @@ def chain(slug: Slug, *, json: JsonFile = None) -> int:
 
 
 def report(
-    run: Annotated[tuple[Path, ...], Positional, arg(metavar="RUN ...")],
+    run: Annotated[tuple[Path, ...], Positional, arg(metavar="RUN ...", help_behavior_hint="")],
     *,
     out: Path = Path("reports/runs"),
     title: str = "",

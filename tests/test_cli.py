@@ -128,6 +128,7 @@ def test_every_command_writes_json_and_has_plain_placeholders(
     shown = capsys.readouterr().out
     assert left.value.code == 0 and "--quiet" in shown
     assert "None" not in shown, "a placeholder or a default shows Python's None"
+    assert "│ --json [FILE] " in shown and "\n  --json [FILE] " in shown, "the two places agree"
 
 
 def test_a_misspelt_theorem_or_model_is_answered_without_heavy_imports() -> None:

@@ -67,6 +67,15 @@ def _checked_call(
             rule=f"it takes {', '.join(allowed)}",
             do=f"{suggestion(unknown[0], allowed)}remove it",
         )
+    for name, value in arguments.items():
+        flag = inspect.signature(make).parameters[name].annotation in (bool, "bool")
+        if flag != _holds_bool(value):
+            raise input_error(
+                got=f"{kind} argument {name}={value!r}",
+                rule="it is true or false" if flag else "true and false are no numbers",
+                why="what is written in a configuration is not converted",
+                do="correct it",
+            )
     try:
         return make(**arguments)
     except (TypeError, ValueError) as error:
@@ -93,6 +102,10 @@ def build_problem(document: Any) -> Problem:
                     got=f"{name}={dict(value)}",
                     rule="a vector is a list, or {dim, power} for i^-power",
                     do="correct it",
+                )
+            if _holds_bool(value["power"]):
+                raise input_error(
+                    got=f"{name}={dict(value)}", rule="power is a number, and true is none", do="correct it"
                 )
             if not _whole(value["dim"]) or not 1 <= value["dim"] <= MAX_DIM:
                 raise input_error(
@@ -127,6 +140,7 @@ def build_schedule(document: Any) -> Any:
             )
         pairs = np.asarray(document, dtype=np.int64).reshape(-1, 2)
         good = len(pairs) > 0 and np.array_equal(pairs, np.asarray(document)) and pairs.min() >= 1
+        good = good and not _holds_bool(document)
     except InputError:
         raise
     except (TypeError, ValueError, OverflowError):
@@ -176,6 +190,14 @@ def check(config: Any) -> dict[str, Any]:
                 do="correct it",
             )
     return dict(config)
+
+
+def _holds_bool(value: Any) -> bool:
+    """Whether ``value``, or an entry of a list (also within lists), is true or false; Python takes these for
+    1 and 0."""
+    if isinstance(value, list | tuple):
+        return any(map(_holds_bool, value))
+    return isinstance(value, bool | np.bool_) or (isinstance(value, np.ndarray) and value.dtype == bool)
 
 
 def _whole(value: Any) -> bool:

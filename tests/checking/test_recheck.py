@@ -12,6 +12,7 @@ import sympy as sp
 import bstheory as bst
 from bstheory.checking.mutations import sample
 from bstheory.checking.recheck import claim_hash, recheck_document
+from bstheory.commands import recheck
 from bstheory.theory.derivation import Derivation, DerivationError
 from bstheory.theory.theorems import adam_token_half_life
 
@@ -313,6 +314,27 @@ def test_recheck_reads_certificate_files(tmp_path) -> None:
         bst.recheck(path)
     with pytest.raises(bst.InputError, match="cannot be read"):
         bst.recheck(tmp_path / "absent.json")
+
+
+def test_the_command_reports_every_file_and_fails_if_one_does(tmp_path, capsys) -> None:
+    certificate = bst.check(adam_token_half_life.BOUND).to_json()
+    good, bad, absent = (tmp_path / name for name in ("good.json", "bad.json", "absent.json"))
+    good.write_text(json.dumps(certificate))
+    certificate["evidence"] = copy.deepcopy(certificate["evidence"])
+    certificate["evidence"]["steps"][0]["gap"] = "beta + 2*c - 1"
+    bad.write_text(json.dumps(certificate))
+    assert recheck((good, good)) == 0
+    assert "2 of 2 files hold" in capsys.readouterr().out
+    assert recheck((bad, good)) == 1
+    shown = capsys.readouterr().out
+    assert f"{bad}\ninvalid" in shown and f"{good}\nproved" in shown
+    assert f"1 of 2 files hold, all but:\n  {bad}" in shown
+    assert recheck((absent, good), json="-") == 2
+    found = capsys.readouterr()
+    assert [entry["verdict"] for entry in json.loads(found.out)] == ["unread", "proved"]
+    assert "absent.json" in found.err
+    with pytest.raises(bst.InputError, match="no file"):
+        recheck(())
 
 
 # A survivor is a mutant whose claim is still true; each is listed with the reason.

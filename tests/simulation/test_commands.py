@@ -89,6 +89,18 @@ def test_bad_files(tmp_path) -> None:
         ({"seeds": 10**12}, "the limit is"),
         ({"records": 10**13}, "the limit is"),
         ({"problem": CONFIG["problem"] | {"dim": 10**14}}, "at most"),
+        ({"problem": CONFIG["problem"] | {"dim": True}}, "dim=True.*no numbers"),
+        ({"problem": CONFIG["problem"] | {"x0": [1.0, True]}}, "x0=.*no numbers"),
+        (
+            {"problem": {"name": "noisy_quadratic", "spectrum": {"dim": 4, "power": True}, "noise": 1.0}},
+            "power is a number",
+        ),
+        ({"algorithm": CONFIG["algorithm"] | {"learning_rate": True}}, "learning_rate=True.*no numbers"),
+        (
+            {"algorithm": {"name": "heavy_ball", "learning_rate": 0.1, "beta1": 0.9, "ema": 1}},
+            "ema=1.*true or",
+        ),
+        ({"schedule": [[10, True]]}, "list of whole"),
     ],
 )
 def test_nothing_is_rounded_and_nothing_oversized_is_started(change, message, tmp_path) -> None:
