@@ -12,13 +12,34 @@ nothing of devices, precision policies or parallelism; the trainer does. Referen
 
 from __future__ import annotations
 
+import enum
 import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bstheory.models.configs import GPTConfig, Init, Norm
+
+
+class AttentionKernel(enum.Enum):
+    """Which of torch's kernels computes attention; ``AUTO`` leaves the choice to torch. All compute the same
+    function; one that cannot run raises ``RuntimeError`` instead of being replaced."""
+
+    AUTO = "auto"
+    FLASH = "flash"
+    EFFICIENT = "efficient"
+    CUDNN = "cudnn"
+    MATH = "math"
+
+
+BACKENDS = {
+    AttentionKernel.FLASH: SDPBackend.FLASH_ATTENTION,
+    AttentionKernel.EFFICIENT: SDPBackend.EFFICIENT_ATTENTION,
+    AttentionKernel.CUDNN: SDPBackend.CUDNN_ATTENTION,
+    AttentionKernel.MATH: SDPBackend.MATH,
+}
 
 
 class Linear(nn.Linear):
@@ -64,6 +85,7 @@ class Attention(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.config = config
+        self.kernel = AttentionKernel.AUTO
         c = config
         self.qkv = Linear(c.width, (c.heads + 2 * c.kv_heads) * c.head_size, bias=c.bias)
         self.out = Linear(c.heads * c.head_size, c.width, bias=c.bias)
@@ -81,7 +103,12 @@ class Attention(nn.Module):
             k = F.rms_norm(k, (c.head_size,), eps=c.norm_eps)
         if rotary is not None:
             q, k = rotate(q, *rotary), rotate(k, *rotary)
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=c.heads != c.kv_heads)
+        options = {"is_causal": True, "enable_gqa": c.heads != c.kv_heads}
+        if self.kernel is AttentionKernel.AUTO:
+            mixed = F.scaled_dot_product_attention(q, k, v, **options)
+        else:
+            with sdpa_kernel(BACKENDS[self.kernel]):
+                mixed = F.scaled_dot_product_attention(q, k, v, **options)
         return self.out(mixed.transpose(1, 2).reshape(batch, length, -1))
 
 

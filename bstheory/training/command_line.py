@@ -17,6 +17,7 @@ from bstheory.terminal import quiet
 
 OptimizerName = Literal["adamw", "sgd", "sign_sgd", "signum", "adafactor", "muon"]
 Precision = Literal["float32", "bfloat16_autocast", "bfloat16"]
+Attention = Literal["auto", "flash", "efficient", "cudnn", "math"]
 SinkNames = Annotated[
     tuple[Literal["tensorboard", "trackio", "wandb"], ...],
     arg(metavar="{tensorboard,trackio,wandb} ...", help_behavior_hint=""),

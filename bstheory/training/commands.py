@@ -24,6 +24,7 @@ from bstheory.terminal import (
     emit,
 )
 from bstheory.training.command_line import (
+    Attention,
     OptimizerName,
     Precision,
     SinkNames,
@@ -66,6 +67,8 @@ def train(
     parallel: Literal["ddp", "fsdp"] = "ddp",
     compile: bool = False,
     cuda_graphs: bool = False,
+    max_autotune: bool = False,
+    attention: Attention = "auto",
     device: OptionalDevice = None,
     name: OptionalText = None,
     out: OptionalPlace = None,
@@ -112,7 +115,9 @@ def train(
         seed: initial weights and row order.
         parallel: ddp or fsdp under torchrun.
         compile: torch.compile.
-        cuda_graphs: with compile, reduce launch overhead.
+        cuda_graphs: with compile, reduce launch overhead on a GPU.
+        max_autotune: with compile, time several kernels for each matrix product; slow to start.
+        attention: torch's kernel; auto leaves the choice to torch.
         device: default cuda where there is one.
         name: of the run, such as half_life_1, by which bstheory validate finds it; default MODEL-OPTIMIZER.
         out: folder of the run; default runs/NAME-seedS, or runs/MODEL-seedS without a name.
@@ -189,6 +194,8 @@ def train(
         parallel=parallel,
         compile=compile,
         cuda_graphs=cuda_graphs,
+        max_autotune=max_autotune,
+        attention=attention,
     )
     rows, held_out, provenance = open_text(data, shape, seq_len=length, seed=seed, block=block)
     folder = Path(out or f"runs/{name or model}-seed{seed}")
@@ -337,6 +344,8 @@ def throughput(
     in_backward: bool = False,
     compile: bool = False,
     cuda_graphs: bool = False,
+    max_autotune: bool = False,
+    attention: Attention = "auto",
     seq_len: OptionalInt = None,
     steps: int = 20,
     device: OptionalDevice = None,
@@ -354,7 +363,9 @@ def throughput(
         precision: float32, bfloat16_autocast or bfloat16.
         in_backward: update weights inside the backward pass.
         compile: torch.compile.
-        cuda_graphs: with compile, reduce launch overhead.
+        cuda_graphs: with compile, reduce launch overhead on a GPU.
+        max_autotune: with compile, time several kernels for each matrix product; slow to start.
+        attention: torch's kernel; auto leaves the choice to torch.
         seq_len: tokens per sequence; default the model's context.
         steps: timed steps.
         device: default cuda where there is one.
@@ -392,13 +403,23 @@ def throughput(
             precision=precision,
             compile=compile,
             cuda_graphs=cuda_graphs,
+            max_autotune=max_autotune,
+            attention=attention,
             seq_len=seq_len,
             steps=steps,
             progress=progress,
         )
     best = smallest_near_peak(measured)
     if out is not None:
-        name = throughput_arm(model, optimizer=optimizer, precision=precision, compile=compile)
+        name = throughput_arm(
+            model,
+            optimizer=optimizer,
+            precision=precision,
+            compile=compile,
+            cuda_graphs=cuda_graphs,
+            max_autotune=max_autotune,
+            attention=attention,
+        )
         throughput_run(measured, name=name, device=device_name(here.device)).save(Path(out))
     if json is not None:
         emit(

@@ -9,6 +9,7 @@ from typing import Any
 
 from bstheory.errors import input_error
 from bstheory.models.configs import GPTConfig, config_from_json
+from bstheory.models.gpt import AttentionKernel
 from bstheory.schedules import Schedule, parse
 from bstheory.schedules.rules import Rule
 from bstheory.training.optimizers import OptimizerConfig
@@ -17,6 +18,7 @@ DEFAULT_MICRO_BATCH = 64
 EVALUATION_LOGITS = 2**28  # of one forward pass in validation, 1 GiB in float32
 PRECISIONS = ("float32", "bfloat16_autocast", "bfloat16")
 PARALLEL = ("ddp", "fsdp")
+ATTENTION = tuple(kernel.value for kernel in AttentionKernel)
 # What may differ between the run that saved a checkpoint and the one that resumes it, because none of these
 # changes the mathematics (only the order of floating-point sums).
 MECHANICS = (
@@ -25,6 +27,8 @@ MECHANICS = (
     "parallel",
     "compile",
     "cuda_graphs",
+    "max_autotune",
+    "attention",
     "log_every_steps",
     "checkpoint_every_tokens",
     "keep_checkpoints",
@@ -96,7 +100,9 @@ class TrainConfig:
         checkpoint_every_tokens: None saves at the end only (and when interrupted).
         keep_checkpoints: how many to keep.
         parallel: ``ddp`` or ``fsdp`` when several processes run.
-        compile: ``torch.compile`` the model; ``cuda_graphs`` adds mode ``reduce-overhead``.
+        compile: ``torch.compile`` the model; with it, ``cuda_graphs`` captures its passes on a GPU (for tiny
+            steps), and ``max_autotune`` times several kernels for each matrix product (slow to start).
+        attention: torch's kernel: ``auto`` (torch chooses), ``flash``, ``efficient``, ``cudnn`` or ``math``.
 
     Raises:
         InputError: a value out of range, or options that exclude each other.
@@ -125,6 +131,8 @@ class TrainConfig:
     parallel: str = "ddp"
     compile: bool = False
     cuda_graphs: bool = False
+    max_autotune: bool = False
+    attention: str = "auto"
 
     def __post_init__(self) -> None:
         for name in ("tokens", "eval_rows", "log_every_steps", "keep_checkpoints", "block"):
@@ -143,7 +151,8 @@ class TrainConfig:
                 rule=f"model {self.model.name!r} has a context of {self.model.context} tokens",
                 do="shorten the sequences, or choose a model with a longer context",
             )
-        for name, options in (("precision", PRECISIONS), ("parallel", PARALLEL)):
+        choices = (("precision", PRECISIONS), ("parallel", PARALLEL), ("attention", ATTENTION))
+        for name, options in choices:
             if getattr(self, name) not in options:
                 raise input_error(
                     got=f"{name}={getattr(self, name)!r}",
@@ -177,13 +186,14 @@ class TrainConfig:
                 rule="the micro-batch is fixed, or as large as divides",
                 do="give one of the two",
             )
-        if self.cuda_graphs and not self.compile:
-            raise input_error(
-                got="cuda_graphs without compile",
-                rule="the graphs are a mode of torch.compile",
-                why="they would have no effect",
-                do="add compile, or leave cuda_graphs out",
-            )
+        for name in ("cuda_graphs", "max_autotune"):
+            if getattr(self, name) and not self.compile:
+                raise input_error(
+                    got=f"{name} without compile",
+                    rule=f"{name} is a mode of torch.compile",
+                    why="it would have no effect",
+                    do=f"add compile, or leave {name} out",
+                )
         if isinstance(self.batch_size, Rule) and not self.statistics:
             raise input_error(
                 got=f"the rule {self.batch_size.name} without statistics",

@@ -128,10 +128,27 @@ class SpeedProbe:
         return min(b for b in batch_sizes if self.tokens_per_second(b) >= NEAR_PEAK * best)
 
 
-def throughput_arm(model: str, *, optimizer: str, precision: str, compile: bool) -> str:
+def throughput_arm(
+    model: str,
+    *,
+    optimizer: str,
+    precision: str,
+    compile: bool,
+    cuda_graphs: bool = False,
+    max_autotune: bool = False,
+    attention: str = "auto",
+) -> str:
     """Name of the runs that ``bstheory throughput --out`` writes: what the speed depends on, but the
     device."""
-    return f"throughput_{model}_{optimizer}_{precision}" + ("_compiled" if compile else "")
+    options = {
+        "compiled": compile,
+        "graphs": cuda_graphs,
+        "autotuned": max_autotune,
+        f"{attention}_attention": attention != "auto",
+    }
+    return "_".join(
+        ["throughput", model, optimizer, precision, *(word for word, given in options.items() if given)]
+    )
 
 
 def fit_speed(seconds: dict[int, float]) -> tuple[float, float, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import itertools
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -24,17 +25,18 @@ from bstheory.training.trainer import Trainer
 
 NEAR_PEAK = 0.95
 
-# Dense (not sparse) peak of matrix products in FLOP/s: bfloat16 with float32 accumulation, and TF32, from the
-# vendors' data sheets. The first entry whose words all occur in the device's name is used.
+# Dense (not sparse) peak of matrix products in FLOP/s: bfloat16 with float32 accumulation, and float32
+# outside the matrix units, because torch multiplies float32 without TF32 unless told to; from the vendors'
+# data sheets. The first entry whose words all occur in the device's name is used.
 PEAK_FLOPS: tuple[tuple[tuple[str, ...], float, float], ...] = (
-    (("B200",), 2.25e15, 1.125e15),
-    (("H200",), 989.4e12, 494.7e12),
-    (("H100", "NVL"), 835e12, 417.5e12),
-    (("H100", "PCIe"), 756e12, 378e12),
-    (("H100",), 989.4e12, 494.7e12),
-    (("A100",), 312e12, 156e12),
-    (("L40S",), 362e12, 183e12),
-    (("L4",), 121e12, 60e12),
+    (("B200",), 2.25e15, 80e12),
+    (("H200",), 989.4e12, 66.9e12),
+    (("H100", "NVL"), 835e12, 60e12),
+    (("H100", "PCIe"), 756e12, 51.2e12),
+    (("H100",), 989.4e12, 66.9e12),
+    (("A100",), 312e12, 19.5e12),
+    (("L40S",), 362e12, 91.6e12),
+    (("L4",), 121e12, 30.3e12),
     (("A10G",), 70e12, 35e12),
     (("4090",), 165.2e12, 82.6e12),
 )
@@ -42,9 +44,9 @@ PEAK_FLOPS: tuple[tuple[tuple[str, ...], float, float], ...] = (
 
 def peak_flops(name: str, precision: str) -> float | None:
     """Peak of the device called ``name`` for a precision; None when it is not in the table (then no MFU)."""
-    for words, bfloat16, tf32 in PEAK_FLOPS:
+    for words, bfloat16, single in PEAK_FLOPS:
         if all(word.lower() in name.lower() for word in words):
-            return tf32 if precision == "float32" else bfloat16
+            return single if precision == "float32" else bfloat16
     return None
 
 
@@ -90,6 +92,8 @@ def measure_throughput(
     precision: str = "float32",
     compile: bool = False,
     cuda_graphs: bool = False,
+    max_autotune: bool = False,
+    attention: str = "auto",
     seq_len: int | None = None,
     warmup: int = 3,
     steps: int = 20,
@@ -102,7 +106,8 @@ def measure_throughput(
         batch_sizes: sequences per step.
         here: the device.
         optimizer: default AdamW.
-        precision, compile, cuda_graphs, seq_len: as in :class:`TrainConfig`.
+        precision, compile, cuda_graphs, max_autotune, attention, seq_len: as in :class:`TrainConfig`. Every
+            batch size is compiled afresh, for its shapes alone.
         warmup, steps: untimed and timed steps.
         progress: called with (done, in all, label).
 
@@ -132,11 +137,15 @@ def measure_throughput(
             precision=precision,
             compile=compile,
             cuda_graphs=cuda_graphs,
+            max_autotune=max_autotune,
+            attention=attention,
             eval_rows=1,
         )
         data = TokenRows(arrays=[noise], seq_len=length, vocab_size=model.vocab_size)
         if here.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(here.device)
+        if compile:
+            torch.compiler.reset()  # or kernels for any batch size would be compiled from the second on
         trainer = Trainer(config, data=data, validation=data, here=here)
         seconds = _timed_steps(trainer, warmup, steps)
         quartiles = statistics.quantiles(seconds, n=4)
@@ -163,20 +172,30 @@ def measure_throughput(
 
 
 def _timed_steps(trainer: Trainer, warmup: int, steps: int) -> list[float]:
-    cuda = trainer.here.device.type == "cuda"
-    seconds = []
-    for index in range(warmup + steps):
-        if cuda:
-            torch.cuda.synchronize()
-        start = time.perf_counter()
+    """Seconds of each timed step. On a GPU the steps are queued without waiting, as in training, and events
+    in the queue are timed."""
+
+    def step() -> None:
         plan = trainer.scheduler.plan()
         assert plan is not None
         trainer.train_step(plan)
-        if cuda:
-            torch.cuda.synchronize()
-        if index >= warmup:
-            seconds.append(time.perf_counter() - start)
-    return seconds
+
+    for _ in range(warmup):
+        step()
+    if trainer.here.device.type != "cuda":
+        marks = [time.perf_counter()]
+        for _ in range(steps):
+            step()
+            marks.append(time.perf_counter())
+        return [after - before for before, after in itertools.pairwise(marks)]
+    events = [torch.cuda.Event(enable_timing=True) for _ in range(steps + 1)]
+    torch.cuda.synchronize()
+    events[0].record()
+    for event in events[1:]:
+        step()
+        event.record()
+    torch.cuda.synchronize()
+    return [before.elapsed_time(after) / 1000 for before, after in itertools.pairwise(events)]
 
 
 def smallest_near_peak(measured: Sequence[Throughput]) -> Throughput:

@@ -34,6 +34,8 @@ from bstheory.training.checkpoints import (
     save_checkpoint,
 )
 from bstheory.training.config import DEFAULT_MICRO_BATCH, TrainConfig
+from bstheory.training.execution import choose_attention, compiled, own_gradients
+from bstheory.training.gradient_statistics import GradientStatistics
 from bstheory.training.optimizers import build_optimizer
 from bstheory.training.parallel import (
     Interrupted,
@@ -97,31 +99,28 @@ class Trainer:
         self.folder = None if folder is None else Path(folder)
         self.provenance = {"data": data.fingerprint(), **(provenance or {})}
         require_rows(config, data, validation)
-        micro, largest = config.micro_batch_size, config.max_micro_batch_size
+        micro, largest = config.micro_batch_size, config.max_micro_batch_size or DEFAULT_MICRO_BATCH
         self.scheduler = BatchSizeScheduler(
             config.batch_size,
             num_tokens=config.tokens,
             seq_len=config.length,
             world_size=here.size,
             micro_batch_size=micro,
-            max_micro_batch_size=(largest or DEFAULT_MICRO_BATCH) if micro is None else None,
+            max_micro_batch_size=largest if micro is None else None,
             last=config.last_batch,
         )
         require_updates(config, self.scheduler, here)
         if model is None:
             require_memory(config, self.scheduler, here)
         self.model = self._build_model()
+        choose_attention(self.model, config, here.device)
         trainable = wrap(self.model, here, parallel=config.parallel, precision=config.precision)
         rounding = rounding_seed(config.seed, here, parallel=config.parallel)
         self.optimizer = build_optimizer(trainable, config.optimizer, seed=rounding)
-        self.statistics = None
-        if config.statistics:
-            from bstheory.training.gradient_statistics import GradientStatistics
-
-            self.statistics = GradientStatistics(trainable)
+        self.statistics = GradientStatistics(trainable) if config.statistics else None
         self.wrapped = trainable
         self.parameters = [p for p in trainable.parameters() if p.requires_grad]
-        self.forward = self._compiled(trainable)
+        self.forward = compiled(trainable, config)
         self.held_out = torch.from_numpy(validation.read(validation.spread(config.eval_rows)))
         self.records: list[Record] = []
         self.stop_requested = False
@@ -136,11 +135,6 @@ class Trainer:
         model = GPT(config.model, generator=torch.Generator().manual_seed(config.seed))
         dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
         return model.to(device=self.here.device, dtype=dtype)
-
-    def _compiled(self, model: nn.Module) -> Any:
-        if not self.config.compile:
-            return model
-        return torch.compile(model, mode="reduce-overhead" if self.config.cuda_graphs else None)
 
     def _open_folder(self, resume: bool) -> None:
         if self.folder is None:
@@ -252,8 +246,10 @@ class Trainer:
                     with self._autocast():
                         loss = self.forward(batch[:, :-1], batch[:, 1:])
                     (loss / plan.accumulation if plan.accumulation > 1 else loss).backward()
-                # A captured graph writes its next loss to the same address.
+                # A captured graph writes its next loss and gradients to the same addresses.
                 losses.append(loss.detach().clone() if config.cuda_graphs else loss.detach())
+                if config.cuda_graphs and index == 0 and not is_last:
+                    own_gradients(self.parameters)
             if self.statistics:
                 seen = self._finish_statistics(plan.step, losses)
             if config.grad_clip is not None:
@@ -336,7 +332,7 @@ class Trainer:
         if self.folder is None:
             return
         position = self.scheduler.position
-        # The loss is measured before the update: a last step that destroyed the weights shows only in them.
+        # The loss is measured before the update: a last step that ruined the weights shows only in them.
         broken = self.here.any(not all_finite(self.parameters))
         self._require_finite(position.step, "a weight", math.nan if broken else 0.0)
         save_checkpoint(

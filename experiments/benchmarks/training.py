@@ -8,8 +8,9 @@ clipping at 1.0, the batch read from a token array by slicing, no logging, no sc
 rate. Both are measured alternately for many short rounds, the order swapped from round to round; the ratio is
 the median of the rounds' ratios, with its distribution-free 95 % interval (order statistics). On one CPU
 thread it is CPU time, so that waiting for a busy machine does not enter (its caches still do). On a CUDA
-device the plain loop is the nanoGPT recipe
-(compiled, bfloat16 autocast), so run with --compile there.
+device the plain loop is the nanoGPT recipe (compiled, bfloat16 autocast), so run with --compile there.
+--cuda-graphs, --max-autotune and --attention change the trainer only: they are what it offers beyond the
+stock recipe.
 """
 
 from __future__ import annotations
@@ -71,10 +72,16 @@ class Plain:
 
 
 class Ours:
-    """The trainer with the same settings."""
+    """The trainer with the same settings, and what it offers beyond them."""
 
     def __init__(
-        self, model: GPTConfig, batch_size: int, here: World, precision: str, compiled: bool
+        self,
+        model: GPTConfig,
+        batch_size: int,
+        here: World,
+        precision: str,
+        compiled: bool,
+        **beyond: Any,
     ) -> None:
         tokens = 10**6 * batch_size * model.context
         config = TrainConfig(
@@ -88,6 +95,7 @@ class Ours:
             grad_clip=1.0,
             compile=compiled,
             eval_rows=1,
+            **beyond,
         )
         noise = np.random.default_rng(0).integers(0, model.vocab_size, 1 << 20).astype(np.uint16)
         data = TokenRows(arrays=[noise], seq_len=model.context, vocab_size=model.vocab_size)
@@ -125,6 +133,9 @@ def main() -> None:
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 4, 16, 64])
     parser.add_argument("--precision", default="float32")
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--cuda-graphs", action="store_true")
+    parser.add_argument("--max-autotune", action="store_true")
+    parser.add_argument("--attention", default="auto")
     parser.add_argument("--rounds", type=int, default=41)
     parser.add_argument("--seconds", type=float, default=0.15, help="per round and loop")
     parser.add_argument("--threads", type=int, default=1)
@@ -132,12 +143,20 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     model = model_config(options.model)
+    beyond = {
+        "cuda_graphs": options.cuda_graphs,
+        "max_autotune": options.max_autotune,
+        "attention": options.attention,
+    }
     rows = []
     with world() as here:
         cuda = here.device.type == "cuda"
         peak = peak_flops(device_name(here.device), options.precision)
         for size in options.batch_sizes:
-            loops = [kind(model, size, here, options.precision, options.compile) for kind in (Plain, Ours)]
+            if options.compile:
+                torch.compiler.reset()  # kernels for this batch size, not for any
+            settings = (model, size, here, options.precision, options.compile)
+            loops = [Plain(*settings), Ours(*settings, **beyond)]
             for loop in loops:
                 seconds(loop, 3, cuda)
             steps = max(1, round(options.seconds / seconds(loops[0], 3, cuda)))
@@ -161,6 +180,7 @@ def main() -> None:
                 "mfu": None if peak is None else tokens / ours * flops_per_token(model) / peak,
             }
             rows.append(row)
+            del loops
             print(
                 f"B={size:<4d} plain {tokens / plain:>10,.0f}  trainer {tokens / ours:>10,.0f} tokens/s  "
                 f"ratio {ratio:.3f} [{low:.3f}, {high:.3f}] (of best rounds {row['ratio_of_best']:.3f})",
@@ -174,6 +194,7 @@ def main() -> None:
                     "device": device_name(here.device),
                     "precision": options.precision,
                     "compile": options.compile,
+                    "trainer_only": beyond,
                     "threads": options.threads,
                     "environment": dict(environment()),
                     "rows": rows,

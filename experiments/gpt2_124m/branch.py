@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from config import SCALES, noise_arms
 
 from bstheory.errors import InputError, input_error
@@ -94,6 +95,7 @@ def main() -> int:
                     checkpoint_every_tokens=None,
                 )
                 rows = open_rows(options.data / "train", seq_len=length, vocab_size=vocabulary, seed=1)
+                torch.compiler.reset()  # each branch compiles for its own batch size
                 trainer = Trainer(config, data=rows, validation=held_out, here=here, branch_from=checkpoint)
                 try:
                     results[key] = trainer.run().summary["final_validation_loss"]

@@ -1,10 +1,10 @@
-"""The arms of every piece of the campaign, as complete training configurations, at two scales.
+"""The arms of every piece of the campaign, as complete training configurations, at three scales.
 
-``gpu`` is GPT-2 124M on one GPU; ``tiny`` is the same campaign with a byte-level model on a CPU, used to test
-the scripts. Learning rates at batch size 1 and 512 are those that arXiv:2507.07101 chose for GPT-2 (its
-section
-4: AdamW 4.8e-3 at 512; Adam at 1: 1.5e-4 with beta2 = .95, 2.4e-3 with the fixed half-life; SGD .2; Adafactor
-5e-3), geometrically interpolated between; they were tuned there for 2.5B tokens, not here.
+``gpu`` is GPT-2 124M on one GPU; ``short`` is what of it fits a quarter of an hour; ``tiny`` is the same
+campaign with a byte-level model on a CPU, used to test the scripts. Learning rates at batch size 1 and 512
+are those that arXiv:2507.07101 chose for GPT-2 (its section 4: AdamW 4.8e-3 at 512; Adam at 1: 1.5e-4 with
+beta2 = .95, 2.4e-3 with the fixed half-life; SGD .2; Adafactor 5e-3), geometrically interpolated between;
+they were tuned there for 2.5B tokens, not here.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ class Scale:
     Attributes:
         model: the decoder.
         tokens: budget of every arm.
-        batch_sizes: ascending, in sequences; the last is the reference of the half-life.
+        batch_sizes: ascending, in sequences.
         micro_batch_size: largest forward pass.
         precision, compile: as in TrainConfig.
         ramp: first and last batch size of the schedules.
-        log_every_steps: at the largest batch; more at smaller ones.
+        eval_rows: rows of the validation set.
+        reference: batch size where fixed beta2 and fixed half-life coincide.
     """
 
     model: GPTConfig
@@ -43,11 +44,7 @@ class Scale:
     compile: bool
     ramp: tuple[int, int]
     eval_rows: int
-
-    @property
-    def reference(self) -> int:
-        """Where fixed beta2 and fixed half-life coincide."""
-        return self.batch_sizes[-1]
+    reference: int
 
     @property
     def half_life(self) -> float:
@@ -65,6 +62,18 @@ SCALES: dict[str, Callable[[], Scale]] = {
         compile=True,
         ramp=(16, 512),
         eval_rows=512,
+        reference=512,
+    ),
+    "short": lambda: Scale(
+        model=model_config("gpt2_124m"),
+        tokens=16 * 512 * 1024,  # 8.4M: a quarter of an hour for the two smallest batch sizes
+        batch_sizes=(1, 16),
+        micro_batch_size=64,
+        precision="bfloat16_autocast",
+        compile=True,
+        ramp=(16, 64),
+        eval_rows=256,
+        reference=512,
     ),
     "tiny": lambda: Scale(
         model=model_config("tiny_study"),
@@ -75,6 +84,7 @@ SCALES: dict[str, Callable[[], Scale]] = {
         compile=False,
         ramp=(4, 32),
         eval_rows=16,
+        reference=32,
     ),
 }
 

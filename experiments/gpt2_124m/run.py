@@ -79,6 +79,7 @@ def run(options: argparse.Namespace) -> int:
                 # Processes agree on what they have seen: rank 0 may just have written the file.
                 if here.any(finished(folder) or (folder / "diverged.txt").exists()):
                     continue
+                torch.compiler.reset()  # each arm compiles for its own batch sizes
                 left = deadline - time.monotonic()
                 if here.any(left <= 0):
                     return 3

@@ -30,7 +30,7 @@ def test_flops_of_gpt2() -> None:
         ("NVIDIA H200", "bfloat16", 989.4e12),
         ("NVIDIA H100 80GB HBM3", "bfloat16_autocast", 989.4e12),
         ("NVIDIA H100 PCIe", "bfloat16", 756e12),
-        ("NVIDIA A100-SXM4-40GB", "float32", 156e12),
+        ("NVIDIA A100-SXM4-40GB", "float32", 19.5e12),
         ("NVIDIA L40S", "bfloat16", 362e12),
         ("Quadro of another age", "bfloat16", None),
         ("cpu", "float32", None),
