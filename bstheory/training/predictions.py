@@ -247,8 +247,7 @@ def _losses_by_rate(runs: Sequence[Run]) -> dict[float, float]:
     found: dict[float, dict[int, float]] = {}
     for run in runs:
         rates, losses = run.series.get("learning_rate"), run.series.get("validation_loss")
-        recorded = rates is not None and losses is not None and losses.shape[1] > 0
-        if not recorded or run.summary.get("finished") is False:
+        if rates is None or losses is None or not losses.shape[1] or run.summary.get("finished") is False:
             continue
         peak = float(np.nanmax(rates))
         for index, seed in enumerate(run.seeds):

@@ -130,3 +130,32 @@ def test_the_schedules_piece(shards: Path, tmp_path: Path) -> None:
     stages = Run.load(tmp_path / "schedules" / "stages_fixed-seed0")
     sizes = stages.series["batch_size"][0]
     assert sizes[0] == 4 and sizes.max() == 32 and sizes[-1] <= 32  # the last batch is what was left
+
+
+@pytest.mark.slow
+def test_the_short_campaign_runs_its_pieces_and_skips_those_that_are_done(
+    shards: Path, tmp_path: Path
+) -> None:
+    common = ("--data", str(shards), "--out", str(tmp_path), "--scale", "tiny")
+    assert script("short.py", *common, "--minutes", "0")[0] == 3  # no time, nothing done
+    assert list(tmp_path.iterdir()) == []
+    code, first = script("short.py", *common, "--minutes", "5")
+    assert code == 0 and "all done" in first
+    names = {"speed_64.json", "speed_1.json", "throughput.json", "memory.json"}
+    assert names <= {p.name for p in tmp_path.iterdir()}
+    assert len(list((tmp_path / "half_life").glob("half_life_1-seed?"))) == 2
+    before = (tmp_path / "speed_1.json").stat().st_mtime_ns
+    (tmp_path / "memory.json").unlink()
+    code, again = script("short.py", *common, "--minutes", "5")
+    assert code == 0 and "== memory" in again and "== speed_1" not in again
+    assert (tmp_path / "speed_1.json").stat().st_mtime_ns == before
+
+
+def test_a_failed_piece_of_the_short_campaign_is_named_and_the_others_run(
+    shards: Path, tmp_path: Path
+) -> None:
+    for name in ("speed_64", "speed_1", "throughput"):
+        (tmp_path / f"{name}.json").write_text("{}")
+    done = launch("short.py", "--data", str(tmp_path / "no"), "--out", str(tmp_path), "--scale", "tiny")
+    assert done.returncode == 1 and "failed: half_life, seed 0, half_life, seed 1" in done.stdout
+    assert (tmp_path / "memory.json").exists()
