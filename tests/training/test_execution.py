@@ -24,7 +24,7 @@ from .conftest import build, small_config
 def operations(call: Any) -> set[str]:
     with torch.profiler.profile() as profile:
         call()
-    return {event.name for event in profile.events()}
+    return {event.name for event in profile.events() or ()}
 
 
 def weights(trainer: Trainer) -> list[Tensor]:
