@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -128,7 +129,8 @@ def test_every_command_writes_json_and_has_plain_placeholders(
     shown = capsys.readouterr().out
     assert left.value.code == 0 and "--quiet" in shown
     assert "None" not in shown, "a placeholder or a default shows Python's None"
-    assert "│ --json [FILE] " in shown and "\n  --json [FILE] " in shown, "the two places agree"
+    places = re.findall(r"^.?[ │|]+(--json \S+)", shown, flags=re.MULTILINE)
+    assert places == ["--json [FILE]"] * 2, "the table of options and the text below it agree"
 
 
 def test_a_misspelt_theorem_or_model_is_answered_without_heavy_imports() -> None:
