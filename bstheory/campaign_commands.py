@@ -215,12 +215,26 @@ def validate(run: RunFolders, *, against: File, json: JsonFile = None) -> int:
     if json is not None:
         emit(documents, json)
     if json != "-":
-        rows = [[d["name"], d["verdict"], d["statement"], _numbers(d)] for d in documents]
-        print_table("predictions", ["name", "verdict", "statement", "measured"], rows)
+        for document in documents:
+            _print_finding(document)
+        words = [d["verdict"] for d in documents]
+        print(", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words)))
         if all(v is Verdict.INAPPLICABLE for _, v, _ in findings):
             names = ", ".join(sorted({r.name for r in runs}))
-            print(f"nothing is judged: the runs are named {names}, and the last column says what is needed")
+            print(f"nothing is judged: the runs are named {names}, and each prediction says what it needs")
     return int(any(v is Verdict.REFUTED for _, v, _ in findings))
+
+
+def _print_finding(document: dict[str, Any]) -> None:
+    """Verdict and name on one line, below it statement and numbers over the width of the terminal."""
+    import shutil
+    import textwrap
+
+    width = max(40, shutil.get_terminal_size().columns)
+    print(f"{document['verdict']:<12}  {document['name']}")
+    label = "" if "why" in document else "measured "
+    for text in (document["statement"], label + _numbers(document)):
+        print(textwrap.fill(text, width, initial_indent="    ", subsequent_indent="    "))
 
 
 def _finite(numbers: dict[str, Any]) -> dict[str, Any]:

@@ -195,12 +195,20 @@ def plot_study(runs: Sequence[Run]) -> Figure:
     return drawn
 
 
+def axis_label(quantity: str, runs: Sequence[Run]) -> str:
+    """What an axis with this series of these runs is called: a loss is an expectation in a simulation only,
+    and in a training run one of batches."""
+    trained = [run.config.get("model") is not None for run in runs]
+    if all(trained):
+        return _TRAINING_LABELS.get(quantity, quantity.replace("_", " "))
+    return quantity.replace("_", " ") if any(trained) else _LABELS.get(quantity, quantity.replace("_", " "))
+
+
 def plot_run(run: Run, quantities: Sequence[str] = ()) -> Figure:
     """Series of any run over tokens: every seed thin, their mean thick."""
     import matplotlib as mpl
 
     names = list(quantities) or [n for n in run.series if n != "weight"]
-    units = _TRAINING_LABELS if "model" in run.config else _LABELS
     with mpl.rc_context(STYLE):
         drawn = figure(5.6, 2.4 * len(names) + 0.6)
         axes = drawn.subplots(len(names), 1, squeeze=False, sharex=True)[:, 0]
@@ -224,7 +232,7 @@ def plot_run(run: Run, quantities: Sequence[str] = ()) -> Figure:
                 drawstyle="steps-pre" if name in ("batch_size", "beta2") and not sparse else "default",
                 label=f"mean of {counted(len(run.seeds), 'seed')}" if many else f"seed {run.seeds[0]}",
             )
-            panel.set_ylabel(units.get(name, name.replace("_", " ")))
+            panel.set_ylabel(axis_label(name, [run]))
             if at.any() and np.nanmin(shown) > 0 and np.nanmax(shown) > 20 * np.nanmin(shown):
                 panel.set_yscale("log")
         axes[0].legend()
@@ -233,8 +241,8 @@ def plot_run(run: Run, quantities: Sequence[str] = ()) -> Figure:
 
 
 def plot_overview(runs: Sequence[Run], quantity: str) -> Figure:
-    """Mean over seeds of one series for several runs; from nine runs on, shades instead of separate
-    colours."""
+    """One series of several runs, of each the mean over its seeds; from nine runs on, shades instead of
+    separate colours."""
     import matplotlib as mpl
 
     colors, lines = (BLUE, ORANGE, GREEN, PURPLE), ("-", "--", ":", "-.")
@@ -256,7 +264,7 @@ def plot_overview(runs: Sequence[Run], quantity: str) -> Figure:
         if positive:
             panel.set_yscale("log")
         panel.set_xlabel("tokens")
-        panel.set_ylabel(_LABELS.get(quantity, quantity.replace("_", " ")))
+        panel.set_ylabel(axis_label(quantity, runs))
         if len(runs) <= 8:
             panel.legend()
     return drawn

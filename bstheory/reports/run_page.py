@@ -16,7 +16,7 @@ from bstheory.comparison import Comparison, compare
 from bstheory.errors import InputError, input_error
 from bstheory.files import atomic_write
 from bstheory.reports.check_page import TEMPLATES, render_template
-from bstheory.reports.plots import plot_overview, plot_run, save_figure
+from bstheory.reports.plots import axis_label, plot_overview, plot_run, save_figure
 from bstheory.run import Run
 from bstheory.verdict import Verdict
 
@@ -152,7 +152,13 @@ def _overview(runs: Sequence[Run], out: Path) -> dict[str, Any] | None:
             }
         )
     figure = Markup(save_figure(plot_overview(runs, quantity), out / "figures", "overview"))
-    return {"figure": figure, "quantity": quantity.replace("_", " "), "rows": rows}
+    return {
+        "figure": figure,
+        "quantity": axis_label(quantity, runs),
+        "rows": rows,
+        "errors": any(row["error"] is not None for row in rows),
+        "several_seeds": any(row["seeds"] > 1 for row in rows),
+    }
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Any:

@@ -114,6 +114,28 @@ def test_a_run_that_stopped_early_says_so_and_shows_its_only_validation(tmp_path
     assert overview.get_lines()[0].get_marker() == "o"
 
 
+def test_training_runs_side_by_side_have_no_expected_loss_and_no_empty_column(runs, tmp_path) -> None:
+    trained = Run(
+        name="trained",
+        config={"model": {"name": "tiny"}},
+        seeds=(0,),
+        steps=np.arange(3),
+        tokens=np.arange(3),
+        series={"loss": np.ones((1, 3))},
+    )
+    for name in ("first", "second"):
+        trained.save(tmp_path / name)
+    page = write_run_page([tmp_path / "first", tmp_path / "second"], tmp_path / "out").read_text()
+    assert "expected loss" not in page and "standard error" not in page and "Mean over seeds" not in page
+    assert ">last training loss (nats/token)</th>" in page and "one seed a run" in page
+    overview = plot_overview([trained, trained], "loss").axes[0]
+    assert overview.get_ylabel() == "training loss (nats/token)"
+    assert plot_overview([trained, runs[0]], "loss").axes[0].get_ylabel() == "loss"
+    assert plot_overview(runs[:2], "loss").axes[0].get_ylabel() == "expected loss"
+    simulated = write_run_page([runs[-1] / "b4", runs[-1] / "b16"], tmp_path / "simulated").read_text()
+    assert "standard error</th>" in simulated and "Mean over seeds" in simulated
+
+
 def test_runs_of_one_name_are_told_apart_and_any_number_of_them_is_drawn(tmp_path) -> None:
     one = Run(
         name="same",

@@ -278,7 +278,9 @@ def test_predictions_meet_their_runs_from_end_to_end(tmp_path: Path, shards: Pat
     assert findings["gain_at_1"]["verdict"] == "inapplicable"
 
 
-def test_commands_write_and_judge(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_write_and_judge(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "prediction.json"
     assert predict("tiny_study", out=str(path), batch_sizes=(1, 16), probe_steps=0, speed_steps=0) == 0
     assert "gain_at_1" in capsys.readouterr().out
@@ -291,9 +293,18 @@ def test_commands_write_and_judge(tmp_path: Path, capsys: pytest.CaptureFixture[
     verdicts = {entry["name"]: entry["verdict"] for entry in json.loads(out.read_text())}
     assert verdicts["gain_at_1"] == verdicts["beta2_at_1"] == "consistent"
     assert verdicts["small_batch_wins"] == "inapplicable"
+    monkeypatch.setenv("COLUMNS", "80")
+    capsys.readouterr()
     for seed in range(3):
         run("fixed_1", seed, 2.3).save(tmp_path / f"f{seed}")
     assert validate(folders, against=str(path)) == 1
+    shown = capsys.readouterr().out.splitlines()
+    assert max(map(len, shown)) <= 80
+    at = shown.index("refuted       gain_at_1")
+    assert shown[at + 1] == "    at batch size 1 the fixed half-life reaches a lower loss than the fixed"
+    assert shown[at + 2] == "    beta2"
+    assert shown[at + 3].startswith("    measured -0.")
+    assert "refuted, " in shown[-1] and "inapplicable" in shown[-1]
     with pytest.raises(InputError, match="at least one run"):
         validate((), against=str(path))
 
