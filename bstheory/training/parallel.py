@@ -98,10 +98,8 @@ def wrap(model: nn.Module, here: World, *, parallel: str, precision: str) -> nn.
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
     options: dict[str, Any] = {"mesh": init_device_mesh(here.device.type, (here.size,))}
-    if precision == "bfloat16_autocast":
-        options["mp_policy"] = MixedPrecisionPolicy(
-            param_dtype=torch.bfloat16, reduce_dtype=torch.float32, output_dtype=torch.float32
-        )
+    if precision == "bfloat16_autocast":  # blocks hand on bfloat16, which the next one and the head multiply
+        options["mp_policy"] = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
     for block in model.get_submodule("blocks").children():
         fully_shard(block, **options)
     return fully_shard(model, **options)

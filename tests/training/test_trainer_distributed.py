@@ -56,6 +56,13 @@ def test_two_processes_equal_one_through_a_batch_ramp(
     assert found["validation"] == pytest.approx(single.summary["final_validation_loss"], rel=TOLERANCE)
 
 
+def test_bfloat16_products_train_sharded_weights_as_they_train_replicas(shards: Path, tmp_path: Path) -> None:
+    options = {"precision": "bfloat16_autocast", "max_micro_batch_size": 2}
+    ddp, fsdp = (launch(shards, tmp_path / p, 2, parallel=p, **options) for p in ("ddp", "fsdp"))
+    assert np.allclose(fsdp["loss"], ddp["loss"], atol=0.03)  # three digits of bfloat16, 48 steps
+    assert fsdp["validation"] == pytest.approx(ddp["validation"], abs=0.03)
+
+
 def test_a_checkpoint_moves_between_world_sizes_and_shardings(
     shards: Path, tmp_path: Path, single: Any
 ) -> None:
