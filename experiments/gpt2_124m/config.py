@@ -34,6 +34,7 @@ class Scale:
         ramp: first and last batch size of the schedules.
         eval_rows: rows of the validation set.
         reference: batch size where fixed beta2 and fixed half-life coincide.
+        checkpoints: how many over an arm, besides those of interruptions; each takes seconds.
     """
 
     model: GPTConfig
@@ -45,6 +46,7 @@ class Scale:
     ramp: tuple[int, int]
     eval_rows: int
     reference: int
+    checkpoints: int = 8
 
     @property
     def half_life(self) -> float:
@@ -74,6 +76,7 @@ SCALES: dict[str, Callable[[], Scale]] = {
         ramp=(16, 64),
         eval_rows=256,
         reference=512,
+        checkpoints=2,
     ),
     "tiny": lambda: Scale(
         model=model_config("tiny_study"),
@@ -151,7 +154,7 @@ def arm(
         statistics=statistics,
         eval_every_tokens=scale.tokens // 8,
         eval_rows=scale.eval_rows,
-        checkpoint_every_tokens=scale.tokens // 8,
+        checkpoint_every_tokens=scale.tokens // scale.checkpoints,
         log_every_steps=log_every_steps,
     )
 

@@ -46,7 +46,8 @@ def pieces(data: Path, out: Path, scale: str) -> list[tuple[str, list[str], Path
 
     throughput = [python, "-m", "bstheory", "throughput", model, "--out", str(out / "throughput")]
     throughput += ["--json", str(out / "throughput.json"), "--steps", "20" if gpu else "3"]
-    throughput += ["--precision", "bfloat16_autocast", "--compile"] if gpu else ["--batch-sizes", "1", "4"]
+    throughput += ["--batch-sizes", *(("1", "4", "16", "64") if gpu else ("1", "4"))]
+    throughput += ["--precision", "bfloat16_autocast", "--compile"] if gpu else []
     memory = [python, str(HERE / "memory.py"), str(out / "memory.json"), "--model", model]
     found = [
         speed("speed_64", 64),
