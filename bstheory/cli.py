@@ -7,9 +7,13 @@ gone.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import importlib
+import io
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -68,6 +72,8 @@ COMMANDS: dict[str, Command] = {
     "cite": Command("bstheory.commands", "cite", "BibTeX of the papers that theorems rest on"),
 }
 
+OTHERS_WAIT_SECONDS = 10.0  # for the first process to fail alike; torchrun looks ten times a second
+
 EXAMPLES = """\
   bstheory check --quick                        the whole chain in about half a minute
   bstheory check adam_token_half_life --json -  one theorem, machine-readable
@@ -109,30 +115,54 @@ def load(name: str) -> Callable[..., Any]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of ``bstheory``; always leaves through ``SystemExit``."""
     words, silent, verbose = _common(sys.argv[1:] if arguments is None else arguments)
+    told, wait = "", OTHERS_WAIT_SECONDS if _rank() else 0.0
     try:
         code = _dispatch(words, silent)
+    except SystemExit as leaving:  # tyro has said what is wrong
+        code = leaving.code
     except InputError as error:
-        if verbose:
-            traceback.print_exc()
-        print(f"bstheory: {error}", file=sys.stderr)
-        code = 2
+        told, code = f"{_trace(verbose)}bstheory: {error}", 2
     except KeyboardInterrupt:
-        print("bstheory: interrupted", file=sys.stderr)
-        code = 130
+        told, code = "bstheory: interrupted" if _rank() == 0 else "", 130
     except BrokenPipeError:
         # The reader (head, less) has gone; Python would complain once more when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
     except Exception as error:
-        if verbose:
-            traceback.print_exc()
-        print(
-            f"bstheory: {type(error).__name__}: {error}\nbstheory: this is a bug"
-            + ("" if verbose else "; the same command with --verbose shows where"),
-            file=sys.stderr,
-        )
-        code = 70
+        if _connection_lost(error):
+            told = f"{_trace(verbose)}bstheory: another process of this run has left; its message says why"
+            code, wait = 1, 2 * OTHERS_WAIT_SECONDS  # the other may be waiting itself before it speaks
+        else:
+            told = f"{_trace(verbose)}bstheory: {type(error).__name__}: {error}\nbstheory: this is a bug"
+            told += "" if verbose else "; the same command with --verbose shows where"
+            code = 70
+    if wait and code in (1, 2, 70):
+        # What is wrong for one process is mostly wrong for all: the first one says it, and when it leaves,
+        # torchrun ends the others. Whoever is still there after that has trouble of its own.
+        time.sleep(wait)
+        told = told.replace("bstheory:", f"bstheory: process {_rank()}:")
+    if told:
+        print(told, file=sys.stderr, flush=True)
     sys.exit(code)
+
+
+def _trace(verbose: bool) -> str:
+    return traceback.format_exc() if verbose else ""
+
+
+def _rank() -> int:
+    """Which of the processes that torchrun started this is; 0 for a single one."""
+    many = os.environ.get("WORLD_SIZE", "1") != "1"
+    number = os.environ.get("RANK", "0")
+    return int(number) if many and number.isdecimal() else 0
+
+
+def _connection_lost(error: Exception) -> bool:
+    """Whether torch.distributed lost another process, which has left with a message or was killed."""
+    ours = os.environ.get("WORLD_SIZE", "1") != "1"
+    kind = type(error).__name__
+    lost = kind in ("DistBackendError", "DistNetworkError", "DistStoreError")
+    return ours and (lost or (kind == "RuntimeError" and "gloo" in str(error).lower()))
 
 
 def _common(words: Sequence[str]) -> tuple[list[str], bool, bool]:
@@ -173,12 +203,29 @@ def _dispatch(words: list[str], silent: bool) -> int:
 
     terminal.set_quiet(silent)
     try:
-        code = tyro.cli(function, prog=f"bstheory {name}", args=rest, config=(tyro.conf.FlagCreatePairsOff,))
+        with contextlib.ExitStack() as silence:
+            if _rank():
+                function = _parsed_in_silence(function, silence)
+            plain = (tyro.conf.FlagCreatePairsOff,)
+            code = tyro.cli(function, prog=f"bstheory {name}", args=rest, config=plain)
     except SystemExit as leaving:
         if leaving.code == 0 and {"-h", "--help"} & set(rest):
             print(COMMON)
         raise
     return int(code or 0)
+
+
+def _parsed_in_silence(function: Callable[..., Any], silence: contextlib.ExitStack) -> Callable[..., Any]:
+    """The same command, until whose start nothing is printed: the first process says what it cannot read."""
+    silence.enter_context(contextlib.redirect_stderr(io.StringIO()))
+    silence.enter_context(contextlib.redirect_stdout(io.StringIO()))
+
+    @functools.wraps(function)
+    def called(*positional: Any, **named: Any) -> Any:
+        silence.close()
+        return function(*positional, **named)
+
+    return called
 
 
 def _with_json_target(words: list[str]) -> list[str]:

@@ -188,3 +188,39 @@ def test_a_bug_has_its_own_exit_code(
         error = capsys.readouterr().err
         assert left.value.code == 70 and "KeyError: 'planted'" in error
         assert ("Traceback" in error) is shown
+
+
+def test_processes_under_torchrun_wait_for_the_first_to_say_what_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In so far as one process shows it; tests/training/test_trainer_distributed.py starts two."""
+    waited: list[float] = []
+    monkeypatch.setattr(cli.time, "sleep", waited.append)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+
+    def leave(rank: str, *words: str) -> tuple[object, str]:
+        monkeypatch.setenv("RANK", rank)
+        with pytest.raises(SystemExit) as left:
+            cli.main(words)
+        shown = capsys.readouterr()
+        return left.value.code, shown.out + shown.err
+
+    code, shown = leave("0", "derive", "nosuch")
+    assert code == 2 and shown.startswith("bstheory: Got") and waited == []
+    code, shown = leave("1", "derive", "nosuch")
+    assert code == 2 and shown.startswith("bstheory: process 1: Got") and waited == [10.0]
+    code, shown = leave("1", "cite", "--no-such-option")
+    assert code == 2 and shown == "" and waited == [10.0] * 2
+    code, shown = leave("1", "cite", "adam_norm_test")
+    assert code == 0 and shown.startswith("@") and waited == [10.0] * 2
+
+    def lost(*, json: str | None = None) -> int:
+        raise RuntimeError("[../gloo/transport/tcp/pair.cc:547] Connection closed by peer")
+
+    monkeypatch.setattr(cli, "load", lambda name: lost)
+    code, shown = leave("0", "cite")
+    assert code == 1 and "another process of this run has left" in shown and "bug" not in shown
+    assert waited[-1] == 20.0, "longer than the other one waits before it speaks"
+    monkeypatch.delenv("WORLD_SIZE")
+    code, shown = leave("0", "cite")
+    assert code == 70 and "this is a bug" in shown

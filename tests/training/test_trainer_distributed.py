@@ -101,3 +101,26 @@ def test_updates_in_the_backward_pass_are_refused_under_ddp_and_exact_under_fsdp
     sharded = launch(shards, tmp_path / "fsdp", 2, optimizer=optimizer, parallel="fsdp")
     alone = launch(shards, tmp_path / "alone", 1, optimizer={**optimizer, "in_backward": False})
     assert np.allclose(sharded["loss"], alone["loss"], rtol=TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--batch-size", "3"], "no multiple of world_size = 2"),
+        (["--tokens", "nothing"], "Got count 'nothing'"),
+        (["--no-such-option"], "--no-such-option"),
+    ],
+)
+def test_a_mistake_is_said_once_under_torchrun(words: list[str], message: str, tmp_path: Path) -> None:
+    """What torchrun itself prints about a failed process is its own."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
+    done = subprocess.run(
+        [*command, "bstheory", "train", "tiny_study", "--device", "cpu", "--out", str(tmp_path), *words],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    ours = done.stderr.split("torch/distributed/elastic")[0]
+    assert done.returncode != 0 and "this is a bug" not in done.stderr and "process 1:" not in done.stderr
+    assert done.stderr.count(message) == 1 and message in ours and "Traceback" not in ours
