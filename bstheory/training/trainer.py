@@ -223,7 +223,7 @@ class Trainer:
         run = self.result(seconds=seconds, tokens=self.scheduler.position.tokens - begun_at)
         if self.folder and self.here.main:
             run.save(self.folder)
-        if self.stop_requested:
+        if self.here.any(self.stop_requested):
             raise Interrupted
         return run
 

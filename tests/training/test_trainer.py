@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from bstheory.models.configs import model_config
 from bstheory.models.gpt import GPT
 from bstheory.run import Run
 from bstheory.schedules import Schedule
+from bstheory.training.batch_scheduler import BatchPlan
 from bstheory.training.checkpoints import list_checkpoints, read_state
 from bstheory.training.config import TrainConfig, batch_size_schedule, train_config_from_json, warmup_cosine
 from bstheory.training.optimizers import OptimizerConfig
@@ -174,6 +176,57 @@ def test_interrupting_saves_the_finished_step(shards: Path, here: World, tmp_pat
     whole = build(config, shards, here)
     whole.run()
     assert same(whole, resumed)
+
+
+def test_the_log_of_a_resumed_run_has_the_records_up_to_its_checkpoint(
+    shards: Path, here: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was logged after the last checkpoint is trained again and must not stand in the log twice."""
+    config = small_config(checkpoint_every_tokens=20 * 4 * LENGTH)
+    step = Trainer.train_step
+
+    def die(trainer: Trainer, plan: BatchPlan) -> Any:
+        if plan.step == 27:
+            raise MemoryError("killed")
+        return step(trainer, plan)
+
+    def logged() -> list[int]:
+        return [json.loads(row)["step"] for row in (tmp_path / "log.jsonl").read_text().splitlines()]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "train_step", die)
+        with pytest.raises(MemoryError):
+            build(config, shards, here, folder=tmp_path).run()
+    assert logged() == list(range(1, 28)), "seven records are newer than the checkpoint"
+    resumed = build(config, shards, here, folder=tmp_path, resume=True)
+    assert logged() == [record.step for record in resumed.records] == list(range(1, 21))
+    resumed.run()
+    assert logged() == list(range(1, 49))
+
+
+def test_autocast_computes_in_bfloat16_on_float32_weights(shards: Path, here: World) -> None:
+    found = {}
+    for precision in ("float32", "bfloat16_autocast"):
+        trainer = build(small_config(precision=precision), shards, here)
+        seen: list[torch.dtype] = []
+
+        def note(module: Any, given: Any, out: torch.Tensor, seen: list[torch.dtype] = seen) -> None:
+            seen.append(out.dtype)
+
+        for module in trainer.model.modules():
+            if isinstance(module, torch.nn.Linear):
+                module.register_forward_hook(note)
+        plan = trainer.scheduler.plan()
+        assert plan is not None
+        loss = trainer.train_step(plan)[2].item()
+        in_training, seen[:] = set(seen), []
+        validation = trainer.validation_loss()
+        assert all(p.dtype is torch.float32 for p in trainer.model.parameters())
+        found[precision] = (in_training, set(seen), loss, validation)
+    assert found["float32"][:2] == ({torch.float32}, {torch.float32})
+    assert found["bfloat16_autocast"][:2] == ({torch.bfloat16}, {torch.bfloat16})
+    for exact, rounded in zip(found["float32"][2:], found["bfloat16_autocast"][2:]):
+        assert exact != rounded and exact == pytest.approx(rounded, rel=2**-7)
 
 
 @pytest.mark.slow

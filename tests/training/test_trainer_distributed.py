@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import bstheory
+from bstheory.training.checkpoints import list_checkpoints, read_state
 from bstheory.training.parallel import World
 
 from .conftest import build, small_config
@@ -72,6 +73,15 @@ def test_a_checkpoint_moves_between_world_sizes_and_shardings(
     found = launch(shards, folder, 1)
     assert len(found["loss"]) == 48
     assert np.allclose(found["loss"], single.series["loss"][0], rtol=TOLERANCE)
+
+
+def test_a_process_that_is_asked_to_stop_stops_all_at_one_step(shards: Path, tmp_path: Path) -> None:
+    found = launch(shards, tmp_path / "run", 2, ask_the_last_process_to_stop_at=10, max_micro_batch_size=2)
+    steps, interrupted = zip(*found["stopped"], strict=True)
+    assert steps == (16, 16), "the processes agree every eight steps"
+    assert interrupted == (1, 1)
+    (checkpoint,) = list_checkpoints(tmp_path / "run" / "checkpoints")
+    assert read_state(checkpoint)["scheduler"]["step"] == 16
 
 
 def test_adafactor_refuses_sharded_weights(shards: Path, tmp_path: Path) -> None:
