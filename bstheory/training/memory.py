@@ -26,6 +26,7 @@ from bstheory.models.configs import GPTConfig
 from bstheory.models.gpt import GPT
 from bstheory.training.config import PRECISIONS
 from bstheory.training.optimizers import OptimizerConfig
+from bstheory.training.sharded_memory import ShardedMoments, sharded_moments
 
 FLOAT32 = 4
 DEVICES = ("cuda", "cpu")
@@ -47,6 +48,8 @@ class MemoryEstimate:
         alive: activations that are not freed yet when the update with the largest temporaries happens; not
             zero only where updates happen in the backward pass.
         workspace: of the device's libraries, see :func:`workspace_bytes`.
+        buckets: gradients that DDP keeps between steps; the step's own are views of them.
+        sharded: gradients of earlier micro-batches in a forward pass, and what FSDP adds.
     """
 
     weights: int
@@ -58,21 +61,29 @@ class MemoryEstimate:
     temporary: int
     alive: int
     workspace: int
+    buckets: int
+    sharded: ShardedMoments
+
+    @property
+    def _persistent(self) -> int:
+        return self.weights + self.state + self.workspace
+
+    @property
+    def _at_loss(self) -> int:
+        return self.buckets + self.copies + self.sharded.gathered + self.activations + self.logits
 
     @property
     def peak(self) -> int:
-        """The larger of two moments, the loss (activations and logits alive, gradients not yet), or the
-        update (gradients alive, activations gone or going) with the optimizer's temporaries."""
-        persistent = self.weights + self.state + self.workspace
-        at_loss = self.copies + self.activations + self.logits
-        return persistent + max(at_loss, self.gradients + self.temporary + self.alive)
+        """The largest of the moments: the loss (activations and logits alive, gradients not yet), under FSDP
+        the backward pass of a block, or the update (gradients alive, activations gone or going)."""
+        at_update = self.gradients + self.temporary + self.alive
+        return self._persistent + max(self._at_loss, self.sharded.backward, at_update)
 
     @property
     def accumulation_peak(self) -> int:
         """The peak when gradients of earlier micro-batches are alive during the forward pass."""
-        persistent = self.weights + self.state + self.workspace
-        at_loss = self.gradients + self.copies + self.activations + self.logits
-        return max(self.peak, persistent + at_loss)
+        at_loss = self.sharded.accumulated + self._at_loss
+        return max(self.peak, self._persistent + max(at_loss, self.sharded.accumulated_backward))
 
 
 def _shapes(model: GPTConfig) -> list[tuple[str, tuple[int, ...]]]:
@@ -198,6 +209,7 @@ def estimate_memory(
     micro_batch_size: int,
     seq_len: int | None = None,
     shards: int = 1,
+    buckets: bool = False,
     device: str = "cuda",
     workspace: int = 0,
 ) -> MemoryEstimate:
@@ -210,6 +222,7 @@ def estimate_memory(
         micro_batch_size: sequences per forward pass.
         seq_len: tokens per sequence; default the context.
         shards: devices that FSDP divides weights, gradients and state over (activations are per device).
+        buckets: whether DDP communicates the gradients.
         device: ``cuda`` or ``cpu``, whose RMS norms keep different tensors.
         workspace: bytes that the device's libraries hold, see :func:`workspace_bytes`.
 
@@ -241,21 +254,42 @@ def estimate_memory(
             for n, s in shapes
             if len(s) == 2 and "positions" not in n and (model.tied or "embedding" not in n)
         )
+    inside = precision  # under FSDP, blocks hand on what their bfloat16 weights make
+    if shards > 1 and precision == "bfloat16_autocast":
+        inside, copies = "bfloat16", 0
     activations = activation_bytes(
-        model, micro_batch_size=micro_batch_size, seq_len=length, precision=precision, device=device
+        model, micro_batch_size=micro_batch_size, seq_len=length, precision=inside, device=device
     )
     update = _update_in_backward if optimizer.in_backward else _update_at_the_end
     gradients, temporary, alive = update(model, optimizer, shapes, precision, activations)
+    moments = ShardedMoments(gathered=0, backward=0, accumulated=gradients, accumulated_backward=0)
+    if shards > 1:
+        each = _temporary_bytes(optimizer, precision)
+        temporary, alive = each * max(_numel(shape) for _, shape in shapes) // shards, 0
+        gradients = 0 if optimizer.in_backward else width * numel // shards
+        moments = sharded_moments(
+            model,
+            shapes,
+            shards=shards,
+            width=FLOAT32 if inside == "float32" else 2,
+            reduced=width,
+            activations=activations,
+            layer=round(micro_batch_size * length * _per_token(model, inside, device)[0]),
+            tokens=micro_batch_size * length,
+            update=temporary if optimizer.in_backward else 0,
+        )
     return MemoryEstimate(
         weights=numel * width // shards,
-        copies=copies // shards,
-        gradients=gradients // (1 if optimizer.in_backward else shards),
+        copies=copies,
+        gradients=gradients,
         state=state_bytes(model, optimizer) // shards,
         activations=activations,
         logits=micro_batch_size * length * model.vocab_size * 3 * FLOAT32,
         temporary=temporary,
         alive=alive,
         workspace=workspace,
+        buckets=gradients if buckets else 0,
+        sharded=moments,
     )
 
 
@@ -312,6 +346,7 @@ def largest_micro_batch(
     available: int,
     seq_len: int | None = None,
     shards: int = 1,
+    buckets: bool = False,
     device: str = "cuda",
     workspace: int = 0,
 ) -> int:
@@ -326,6 +361,7 @@ def largest_micro_batch(
             micro_batch_size=size,
             seq_len=seq_len,
             shards=shards,
+            buckets=buckets,
             device=device,
             workspace=workspace,
         ).accumulation_peak
@@ -371,6 +407,7 @@ def check_fits(
     seq_len: int | None = None,
     shards: int = 1,
     batch_sizes: Sequence[int] = (),
+    buckets: bool = False,
     device: str = "cuda",
     workspace: int = 0,
 ) -> None:
@@ -387,6 +424,7 @@ def check_fits(
         "precision": precision,
         "seq_len": seq_len,
         "shards": shards,
+        "buckets": buckets,
         "device": device,
         "workspace": workspace,
     }

@@ -55,6 +55,7 @@ def require_memory(config: TrainConfig, scheduler: BatchSizeScheduler, here: Wor
         micro_batch_size=max(sizes.values()),
         seq_len=config.length,
         shards=here.size if config.parallel == "fsdp" else 1,
+        buckets=here.size > 1 and config.parallel == "ddp",
         available=available_bytes(here.device),
         device=here.device.type,
         workspace=workspace_bytes(here.device),
