@@ -37,6 +37,7 @@ PACKAGE_BYTES = (
 SHORTEST = 200  # characters; shorter docstrings are labels rather than prose
 HELD_OUT = 20  # one document in twenty
 SEPARATOR = "<|endoftext|>"
+PREPARE = "prepare it with bstheory data --validation FILES and pass its folder with --data"
 END = b"\0"  # ends a document in the byte stream
 FORMAT = 1
 
@@ -142,12 +143,22 @@ def split_documents(documents: Iterable[str]) -> tuple[bytes, bytes, tuple[int, 
 
     Returns:
         training bytes, validation bytes, and the number of documents in each.
+
+    Raises:
+        InputError: a document with a NUL character.
     """
     parts: tuple[list[bytes], list[bytes]] = ([], [])
     seen: set[bytes] = set()
     for document in documents:
+        if "\0" in document:
+            raise input_error(
+                got=f"a document with a NUL character, after {document.partition(chr(0))[0][-40:]!r}",
+                rule="a text has none",
+                why="byte 0 marks where a document ends, and nothing is left out of a text silently",
+                do=f"remove it, or write {SEPARATOR} where a document ends",
+            )
         kept = []
-        for paragraph in re.split(r"\n\s*\n", document.replace("\0", "")):
+        for paragraph in re.split(r"\n\s*\n", document):
             words = " ".join(paragraph.split())
             if len(words) >= 40:
                 key = hashlib.sha256(words.encode()).digest()
@@ -205,11 +216,11 @@ def installed_corpus() -> Corpus:
     return corpus
 
 
-def text_corpus(path: Path | str) -> Corpus:
+def text_corpus(path: Path | str, *, remedy: str = PREPARE) -> Corpus:
     """A user's text file (UTF-8), documents separated by ``<|endoftext|>``.
 
     Without separators, runs of paragraphs of about 2 kB are the documents, so that part of it can be held
-    out.
+    out. ``remedy`` says how the caller takes validation files, where too few documents are left to hold out.
 
     Raises:
         InputError: the file is missing, empty, not UTF-8, or too small to hold any document out.
@@ -237,9 +248,9 @@ def text_corpus(path: Path | str) -> Corpus:
         raise input_error(
             got=f"text file {str(path)!r} of {len(text):,} characters ({sum(counts)} documents)",
             rule=f"about one document in {HELD_OUT} is held out, and none was left on one side",
-            do="pass a text of more documents, or prepare it with bstheory data and --validation"
+            do=f"{remedy}, or pass a text of more documents"
             if SEPARATOR in text
-            else "pass a longer text (100 kB or more)",
+            else f"pass a longer text (100 kB or more), or {remedy}",
         )
     return _corpus(path.name, train, validation, counts)
 
@@ -257,6 +268,6 @@ def _stretches(text: str, size: int = 2000) -> Iterator[str]:
         yield "\n\n".join(piece)
 
 
-def load_corpus(text: Path | str | None = None) -> Corpus:
+def load_corpus(text: Path | str | None = None, *, remedy: str = PREPARE) -> Corpus:
     """``text_corpus(text)`` if a file is given, else :func:`installed_corpus`."""
-    return installed_corpus() if text is None else text_corpus(text)
+    return installed_corpus() if text is None else text_corpus(text, remedy=remedy)

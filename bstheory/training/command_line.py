@@ -75,6 +75,12 @@ def progress_line(silent: bool) -> Iterator[Callable[[int, int | None, str], Non
         yield lambda done, total, label: bar.update(task, completed=done, total=total, note=label)
 
 
+def note_validation_rows(asked: int, found: int) -> None:
+    """Say where the validation set has fewer rows than were asked for."""
+    if found < asked:
+        print(f"validated on {found:,} rows, all there are; --eval-rows asks for {asked:,}")
+
+
 def print_table(title: str, header: list[str], rows: list[list[str]]) -> None:
     from rich.console import Console
     from rich.table import Table

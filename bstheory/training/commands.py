@@ -30,6 +30,7 @@ from bstheory.training.command_line import (
     SinkNames,
     count,
     need,
+    note_validation_rows,
     open_text,
     optimizer_config,
     print_table,
@@ -109,7 +110,7 @@ def train(
         grad_clip: bound on the gradient norm.
         statistics: record the gradient noise scale (needs accumulation or several devices).
         evals: validations over the run.
-        eval_rows: rows of the fixed validation set.
+        eval_rows: rows of the fixed validation set; all where there are fewer, which is said.
         checkpoints: how many over the run; the newest two are kept.
         log_every_steps: steps per record.
         seed: initial weights and row order.
@@ -251,6 +252,7 @@ def train(
     if json != "-":
         for entry in run.summary["validation"]:
             print(f"{entry['tokens']:>14,} tokens   validation loss {entry['loss']:.4f}")
+        note_validation_rows(eval_rows, len(trainer.held_out))
         state = "finished" if run.summary["finished"] else "stopped, continue with --resume"
         state = "had finished before; as measured then" if before else state
         if budget != asked:

@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bstheory.errors import input_error
+from bstheory.training.prepare import require_disjoint
 from bstheory.training.shards import TokenRows
 
 HELD_OUT = 20  # one example in so many is for validation, chosen by its hash
@@ -52,34 +53,45 @@ def is_examples(path: Path | str) -> bool:
     return Path(path).suffix == ".jsonl"
 
 
-def read_examples(path: Path | str) -> ExampleSet:
+def read_examples(path: Path | str, *, validation: Sequence[Path | str] = ()) -> ExampleSet:
     """Examples of a ``.jsonl`` file; one in twenty is held out by its hash, equal ones on the same side.
+    With ``validation`` files all of it is trained on, and all of theirs are the validation set.
 
     Raises:
         InputError: unreadable, a line that is not such an object (named by its number), or too few examples.
     """
-    path = Path(path)
+    require_disjoint([path], validation)
+    parts: tuple[list[Example], list[Example]] = ([], [])
+    content, examples = _lines(Path(path))
+    for example in examples:
+        digest = hashlib.sha256("\0".join(example).encode()).digest()
+        parts[int.from_bytes(digest[:8], "big") % HELD_OUT == 0 and not validation].append(example)
+    for file in validation:
+        more, examples = _lines(Path(file))
+        content += more
+        parts[1].extend(examples)
+    if not parts[0] or not parts[1]:
+        raise input_error(
+            got=f"{len(parts[0]) + len(parts[1])} examples in {str(path)!r}",
+            rule="about one in twenty is held out, and none was left on one side"
+            if not validation
+            else "there is at least one to train on, and one to validate on",
+            do="pass --validation FILES, or more examples",
+        )
+    return ExampleSet(*parts, hashlib.sha256(content).hexdigest())
+
+
+def _lines(path: Path) -> tuple[bytes, list[Example]]:
+    """The content of a file and the examples in it."""
     try:
-        data = path.read_bytes()
-        lines = data.decode().split("\n")
+        content = path.read_bytes()
+        lines = content.decode().split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise input_error(
             got=f"examples {str(path)!r}", rule=f"they cannot be read as UTF-8 ({error})", do="check the path"
         ) from error
-    parts: tuple[list[Example], list[Example]] = ([], [])
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        example = _example(line, where=f"line {number} of {str(path)!r}")
-        digest = hashlib.sha256("\0".join(example).encode()).digest()
-        parts[int.from_bytes(digest[:8], "big") % HELD_OUT == 0].append(example)
-    if not parts[0] or not parts[1]:
-        raise input_error(
-            got=f"{len(parts[0]) + len(parts[1])} examples in {str(path)!r}",
-            rule="about one in twenty is held out, and none was left on one side",
-            do="pass more examples",
-        )
-    return ExampleSet(*parts, hashlib.sha256(data).hexdigest())
+    numbered = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+    return content, [_example(line, where=f"line {number} of {str(path)!r}") for number, line in numbered]
 
 
 def _example(line: str, *, where: str) -> Example:
@@ -149,7 +161,13 @@ def example_rows(tokens: Sequence[TokenPair], *, seq_len: int) -> tuple[np.ndarr
 
 
 def open_examples(
-    pretrained: Any, path: Path | str, *, seq_len: int | None, seed: int, eval_rows: int
+    pretrained: Any,
+    path: Path | str,
+    *,
+    seq_len: int | None,
+    seed: int,
+    eval_rows: int,
+    validation: Sequence[Path | str] = (),
 ) -> tuple[TokenRows, TokenRows, dict[str, Any]]:
     """Training and validation rows of a ``.jsonl`` file and what to record of it; the model's loss becomes
     that of the completions.
@@ -159,11 +177,12 @@ def open_examples(
         path: the file.
         seq_len: tokens per row; default the longest example, at most the model's context.
         seed: of the rows' order. eval_rows: rows of the validation set that the trainer will take.
+        validation: files whose examples are the validation set; without them one in twenty is held out.
 
     Raises:
         InputError: as :func:`read_examples` and :func:`example_rows`.
     """
-    found = read_examples(path)
+    found = read_examples(path, validation=validation)
     shape = pretrained.description
     tokens = [tokenize(pretrained, part) for part in (found.train, found.validation)]
     length = seq_len or min(max(map(longest, tokens)), shape.context)

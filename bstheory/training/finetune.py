@@ -9,11 +9,12 @@ parameters' shapes) and how each does (the same trainer, the same rows).
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib.util
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from bstheory.problems.corpus import load_corpus
 from bstheory.training.checkpoints import list_checkpoints, load_weights, read_state, require_entries
 from bstheory.training.memory import FLOAT32, state_of_shapes
 from bstheory.training.optimizers import OptimizerConfig
+from bstheory.training.prepare import require_disjoint, text_documents
 from bstheory.training.shards import TokenRows
 
 METHODS = ("full", "lora")
@@ -244,25 +246,46 @@ def add_lora(
 
 
 def open_documents(
-    pretrained: Pretrained, path: Path | str, *, seq_len: int | None, seed: int, eval_rows: int
+    pretrained: Pretrained,
+    path: Path | str,
+    *,
+    seq_len: int | None,
+    seed: int,
+    eval_rows: int,
+    validation: Sequence[Path | str] = (),
 ) -> tuple[TokenRows, TokenRows, dict[str, Any]]:
     """Training and validation rows of a text file, every token a target, and what to record of it.
+
+    Without ``validation`` files about one document in twenty is held out.
 
     Raises:
         InputError: unreadable or too short text.
     """
-    corpus = load_corpus(path)
+    if validation:
+        require_disjoint([path], validation)
+        parts = [list(text_documents(files)) for files in ([path], validation)]
+        content = "\0\0".join("\0".join(documents) for documents in parts)
+        facts: dict[str, Any] = {
+            "name": Path(path).name,
+            "validation_files": [Path(file).name for file in validation],
+            "sha256": hashlib.sha256(content.encode()).hexdigest(),
+            "documents": [len(documents) for documents in parts],
+        }
+    else:
+        corpus = load_corpus(path, remedy="pass --validation FILES")
+        facts = dict(corpus.describe())
+        parts = [
+            [d for d in part.tobytes().decode().split("\0") if d]
+            for part in (corpus.train, corpus.validation)
+        ]
     shape = pretrained.description
     length = seq_len or min(shape.context, 1024)
-    arrays = [
-        encode_documents(pretrained, [d for d in part.tobytes().decode().split("\0") if d])
-        for part in (corpus.train, corpus.validation)
-    ]
+    arrays = [encode_documents(pretrained, documents) for documents in parts]
     rows, held_out = (
         TokenRows(arrays=[a], seq_len=length, vocab_size=shape.vocab_size, seed=s)
         for a, s in zip(arrays, (seed, 0), strict=True)
     )
-    return rows, held_out, {"corpus": corpus.describe()}
+    return rows, held_out, {"corpus": facts}
 
 
 def encode_documents(pretrained: Pretrained, documents: list[str]) -> np.ndarray:

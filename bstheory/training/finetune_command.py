@@ -27,6 +27,7 @@ from bstheory.training.command_line import (
     SinkNames,
     count,
     need,
+    note_validation_rows,
     optimizer_config,
     print_table,
     progress_line,
@@ -39,6 +40,7 @@ def finetune(
     text: TextFile,
     *,
     out: Folder,
+    validation: tuple[str, ...] = (),
     method: Literal["full", "lora"] = "full",
     optimizer: OptimizerName = "adafactor",
     tokens: Count = "200k",
@@ -73,6 +75,7 @@ def finetune(
         text: UTF-8 text, documents separated by <|endoftext|>, or a .jsonl file with prompt and completion
             in each line, of which the completions are learned; about one in twenty is held out.
         out: folder of the run.
+        validation: files of the same kind to validate on; then nothing of the text is held out.
         method: all weights, or LoRA adapters (extra [hf]) on a frozen model.
         optimizer: for method full; LoRA uses adamw.
         tokens: budget, such as 200k.
@@ -82,12 +85,13 @@ def finetune(
         beta2: per step, where no half-life is given.
         beta2_half_life: tokens; replaces beta2.
         precision: of the weights; with LoRA of the frozen ones, the adapters are float32.
-        in_backward: update weights inside the backward pass; the flag keeps all gradients until it ends.
+        in_backward: update weights inside the backward pass, which LoRA does not; the flag keeps all
+            gradients until it ends.
         seq_len: tokens per sequence; default the model's context, at most 1024, or the longest example.
         lora_rank: of the adapters.
         lora_alpha: their scale is lora_alpha / lora_rank.
         micro_batch_size: sequences per forward pass.
-        eval_rows: rows of the fixed validation set.
+        eval_rows: rows of the fixed validation set; all where there are fewer, which is said.
         checkpoints: how many over the run; the newest two are kept.
         seed: row order and rounding.
         device: default cuda where there is one.
@@ -130,8 +134,18 @@ def finetune(
     elif precision == "bfloat16":
         pretrained.model.to(torch.bfloat16)
     shape = pretrained.description
+    other = [file for file in validation if is_examples(file) != is_examples(text)]
+    if other:
+        raise input_error(
+            got=f"--validation {other[0]} for {text}",
+            rule="both are texts, or both .jsonl files of prompts and completions",
+            why="losses of completions and of whole texts are different quantities",
+            do="pass files of one kind",
+        )
     opened = open_examples if is_examples(text) else open_documents
-    rows, held_out, provenance = opened(pretrained, text, seq_len=seq_len, seed=seed, eval_rows=eval_rows)
+    rows, held_out, provenance = opened(
+        pretrained, text, seq_len=seq_len, seed=seed, eval_rows=eval_rows, validation=validation
+    )
     length = rows.seq_len
     budget = count(tokens) // length * length
     if budget < length:
@@ -214,6 +228,9 @@ def finetune(
         print_table("memory in MiB, activations left out", header, cells)
         if share := provenance["corpus"].get("completion_share_of_tokens"):
             print(f"{100 * share:.1f} % of the tokens are completions, which alone are learned")
+        note_validation_rows(eval_rows, len(trainer.held_out))
+        if lora:
+            print("LoRA trains its adapters with AdamW, after the backward pass and not inside it")
         start = "not kept" if before is None else f"{before:.4f}"
         print(f"validation loss {start} -> {run.summary['final_validation_loss']:.4f}; run in {out}")
         if pretrained.save is not None:

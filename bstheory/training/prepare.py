@@ -15,7 +15,7 @@ import hashlib
 import importlib.util
 import itertools
 import lzma
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,7 +41,14 @@ class Tokenizer(NamedTuple):
 
 
 def _encode_bytes(text: str) -> np.ndarray:
-    return np.frombuffer(text.replace("\0", "").encode() + b"\0", dtype=np.uint8)
+    if "\0" in text:
+        raise input_error(
+            got=f"a document with a NUL character, after {text.partition(chr(0))[0][-40:]!r}",
+            rule="the tokenizer 'bytes' takes texts without one",
+            why="byte 0 marks where a document ends, and nothing is left out of a text silently",
+            do=f"remove it, or write {SEPARATOR} where a document ends",
+        )
+    return np.frombuffer(text.encode() + b"\0", dtype=np.uint8)
 
 
 def gpt2_ranks() -> dict[bytes, int]:
@@ -312,7 +319,8 @@ def _held_out(paths: list[Path | str]) -> tuple[list[str], list[str]]:
     return train, held_out
 
 
-def _require_disjoint(paths: list[Path | str], validation: list[Path | str]) -> None:
+def require_disjoint(paths: Sequence[Path | str], validation: Sequence[Path | str]) -> None:
+    """Raise ``InputError`` for a file that is to be trained on and validated on."""
     for path in validation:
         if Path(path).resolve() in {Path(other).resolve() for other in paths}:
             raise input_error(
@@ -341,7 +349,7 @@ def prepare_text(
     with unfinished(*targets):
         if validation is not None:
             validation = list(validation)
-            _require_disjoint(paths, validation)
+            require_disjoint(paths, validation)
             train: Iterable[str] = text_documents(paths) if paths else installed_documents()
             held_out: Iterable[str] = text_documents(validation)
         else:

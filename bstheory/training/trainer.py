@@ -359,6 +359,7 @@ class Trainer:
             summary={
                 "finished": self.scheduler.done,
                 "epochs": self.scheduler.position.tokens / self.data.tokens,
+                "validation_rows": len(self.held_out),
                 "world_size": self.here.size,
                 "device": device_name(self.here.device),
                 "tokens_per_second": tokens / seconds if seconds else None,
