@@ -119,18 +119,21 @@ def finetune(
     from bstheory.training.config import TrainConfig, batch_size_schedule, warmup_cosine
     from bstheory.training.examples import is_examples, open_examples
     from bstheory.training.finetune import add_lora, load_pretrained, method_memory, open_documents
+    from bstheory.training.known_warnings import without_known_warnings
     from bstheory.training.parallel import Interrupted, world
     from bstheory.training.sinks import open_sinks, require_sinks
     from bstheory.training.trainer import Trainer
 
     require_sinks(log_to)
     require_writable(Path(out) / "run.json")
-    pretrained = load_pretrained(model)
+    with without_known_warnings():
+        pretrained = load_pretrained(model)
     memory = method_memory(pretrained.model, rank=lora_rank)
     lora = method == "lora"
     if lora:
         base = "bfloat16" if precision == "bfloat16" else "float32"
-        pretrained = add_lora(pretrained, rank=lora_rank, alpha=lora_alpha, base=base)
+        with without_known_warnings():
+            pretrained = add_lora(pretrained, rank=lora_rank, alpha=lora_alpha, base=base)
     elif precision == "bfloat16":
         pretrained.model.to(torch.bfloat16)
     shape = pretrained.description
@@ -213,7 +216,8 @@ def finetune(
                     )
                 return 130
         if pretrained.save is not None and here.main:
-            pretrained.save(Path(out) / "model")
+            with without_known_warnings():
+                pretrained.save(Path(out) / "model")
     if not here.main:
         return 0
     if json is not None:

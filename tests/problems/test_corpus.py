@@ -108,6 +108,7 @@ def test_a_text_file_with_and_without_separators(tmp_path: Path) -> None:
         (b" \n\n ", "has no text"),
         (b"\xff\xfe\x00", "must be UTF-8"),
         (b"a short text that cannot be split " * 20, "Pass a longer text"),
+        (b"a text with a NUL\x00 in it, " * 20, "NUL character, after 'a text with a NUL'"),
     ],
 )
 def test_bad_text_files_are_refused(tmp_path: Path, content: bytes | None, message: str) -> None:

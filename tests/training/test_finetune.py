@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,13 @@ import torch
 from bstheory.errors import InputError
 from bstheory.models.configs import model_config
 from bstheory.models.gpt import GPT
+from bstheory.problems.corpus import load_corpus
 from bstheory.run import Run
 from bstheory.training.checkpoints import list_checkpoints
 from bstheory.training.examples import completion_loss, open_examples, read_examples
 from bstheory.training.finetune import CausalLM, Pretrained, add_lora, load_pretrained, method_memory
 from bstheory.training.finetune_command import finetune
+from bstheory.training.known_warnings import without_known_warnings
 from bstheory.training.parallel import World
 from bstheory.training.prepare import tokenizer
 from bstheory.training.trainer import Trainer
@@ -307,6 +311,63 @@ def test_examples_that_do_not_fit_are_refused_rather_than_cut(tmp_path: Path) ->
         read_examples(few)
     with pytest.raises(InputError, match="cannot be read"):
         read_examples(tmp_path / "absent.jsonl")
+
+
+def test_few_long_documents_are_fine_tuned_on_with_validation_files(
+    shards: Path, here: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Three books, of which the hash holds none out."""
+    build(small_config(), shards, here, folder=tmp_path / "parent").run()
+    books, other = tmp_path / "books.txt", tmp_path / "other.txt"
+    texts = [f"Book {number}. " + "It goes on at length. " * 40 for number in "abc"]
+    books.write_text("<|endoftext|>".join(texts))
+    other.write_text("Another book. " + "It also goes on. " * 40)
+    common: dict[str, Any] = {"tokens": "1k", "device": "cpu"}
+    with pytest.raises(InputError, match="Pass --validation FILES"):
+        finetune(str(tmp_path / "parent"), str(books), out=str(tmp_path / "a"), **common)
+    with pytest.raises(InputError, match="validated on only if it is not trained on"):
+        finetune(
+            str(tmp_path / "parent"), str(books), out=str(tmp_path / "a"), validation=(str(books),), **common
+        )
+    with pytest.raises(InputError, match="losses of completions and of whole texts"):
+        finetune(
+            str(tmp_path / "parent"), str(books), out=str(tmp_path / "a"), validation=("e.jsonl",), **common
+        )
+    capsys.readouterr()
+    out = tmp_path / "run"
+    assert (
+        finetune(str(tmp_path / "parent"), str(books), out=str(out), validation=(str(other),), **common) == 0
+    )
+    rows = len(other.read_text()) // 32
+    assert f"validated on {rows} rows, all there are; --eval-rows asks for 64" in capsys.readouterr().out
+    run = Run.load(out)
+    assert run.config["corpus"]["documents"] == [3, 1] and run.summary["validation_rows"] == rows
+    with pytest.raises(InputError, match="bstheory data --validation FILES and pass its folder"):
+        load_corpus(books)
+
+
+def test_examples_with_validation_files_of_their_own(tmp_path: Path) -> None:
+    path, other = examples_file(tmp_path / "e.jsonl", count=40), examples_file(tmp_path / "o.jsonl", count=3)
+    found = read_examples(path, validation=[other])
+    assert (len(found.train), len(found.validation)) == (40, 3)
+    with pytest.raises(InputError, match="not trained on"):
+        read_examples(path, validation=[path])
+
+
+def test_only_known_warnings_are_silenced(
+    caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+) -> None:
+    with without_known_warnings():
+        logging.getLogger("torchao").warning("Failed to load x.so: no such file")
+        logging.getLogger("torchao").warning("something else")
+        logging.getLogger("elsewhere").warning("Failed to load x.so")
+        warnings.warn("`is_gradient_checkpointing` is deprecated and will go", FutureWarning, stacklevel=1)
+    assert [(r.name, r.getMessage()) for r in caplog.records] == [
+        ("torchao", "something else"),
+        ("elsewhere", "Failed to load x.so"),
+    ]
+    logging.getLogger("torchao").warning("Failed to load x.so: outside")
+    assert len(caplog.records) == 3 and not recwarn.list
 
 
 def test_a_killed_fine_tuning_goes_on_and_keeps_where_it_began(

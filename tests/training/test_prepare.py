@@ -141,6 +141,16 @@ def test_bad_input_is_refused(tmp_path: Path) -> None:
         prepare_text([tmp_path / "short.txt"], tmp_path / "two", encoder=tokenizer("bytes"))
 
 
+@pytest.mark.parametrize("validation", [None, "other.txt"])
+def test_a_nul_character_is_refused_rather_than_dropped(validation: str | None, tmp_path: Path) -> None:
+    path, other = tmp_path / "text.txt", tmp_path / "other.txt"
+    path.write_text("one\0two " * 100)
+    other.write_text("three " * 100)
+    files = None if validation is None else [tmp_path / validation]
+    with pytest.raises(InputError, match="NUL character, after 'one'"):
+        prepare_text([path], tmp_path / "out", encoder=tokenizer("bytes"), validation=files)
+
+
 @pytest.mark.parametrize(
     "write", [lambda path: None, lambda path: path.mkdir(), lambda path: path.write_text(" ")]
 )
