@@ -108,6 +108,14 @@ def load_pretrained(source: Path | str) -> Pretrained:
             do="check the path or name, and the network if it is a name",
         ) from error
 
+    if not tokenizer("a b, 1", add_special_tokens=False)["input_ids"]:
+        raise input_error(
+            got=f"model {str(source)!r} without a tokenizer",
+            rule="the one that is loaded encodes no text",
+            why="transformers makes an empty one where the vocabulary is missing",
+            do="save the tokenizer beside the model: tokenizer.save_pretrained(folder)",
+        )
+
     def encode(text: str) -> np.ndarray:
         end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
         return np.array([*tokenizer(text, add_special_tokens=False)["input_ids"], *end], dtype=np.int64)

@@ -26,6 +26,7 @@ from bstheory.models.configs import GPTConfig, Init, Norm, model_config
 from bstheory.models.gpt import GPT, rotary_tables, rotate
 from bstheory.problems.corpus import Corpus
 from bstheory.problems.tiny_lm import row_count
+from bstheory.training.lean_optimizer import round_stochastically
 from bstheory.training.rows import permuted_rows
 
 OPTIMIZERS = ("sgd", "signum", "adam", "adafactor", "muon")
@@ -191,8 +192,7 @@ def round_to_bf16(x: Tensor, *, stochastic: bool, generator: torch.Generator) ->
     """bfloat16 values as float32: nearest even, or unbiased between the two neighbours."""
     if not stochastic:
         return x.to(torch.bfloat16).float()
-    bits = x.view(torch.int32) + torch.randint(0, 1 << 16, x.shape, dtype=torch.int32, generator=generator)
-    return (bits & -(1 << 16)).view(torch.float32)
+    return round_stochastically(x, generator).float()
 
 
 class StackedOptimizer:

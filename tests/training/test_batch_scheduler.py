@@ -72,6 +72,11 @@ def test_largest_divisor_micro_batches():
     assert [(p.micro_batch_size, p.accumulation) for p in trajectory(scheduler)] == [(3, 1), (3, 1), (3, 5)]
 
 
+def test_the_largest_micro_batch_itself_is_used():
+    scheduler = BatchSizeScheduler(schedules.parse("30"), num_tokens=30, world_size=2, max_micro_batch_size=5)
+    assert [(p.micro_batch_size, p.accumulation) for p in trajectory(scheduler)] == [(5, 3)]
+
+
 def noisy(plan, groups=4, noise=400.0, signal=1.0):
     """Statistics with the expected values of a given noise and signal."""
     b = plan.batch_size

@@ -414,6 +414,16 @@ def test_a_truncated_hugging_face_model_is_one_error(name: str, hugging_face: Pa
         load_pretrained(tmp_path / "model")
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_model_without_its_tokenizer_is_refused(tmp_path: Path) -> None:
+    """transformers answers with an empty one, under which every document would be its end alone."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.GPT2Config(vocab_size=257, n_embd=16, n_layer=1, n_head=2, n_positions=32)
+    transformers.GPT2LMHeadModel(config).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r"without a tokenizer|neither a checkpoint nor"):
+        load_pretrained(tmp_path)
+
+
 def test_validation_divides_by_the_count_of_its_own_rows() -> None:
     """Two rows with 1 and 3 completion tokens, where the training rows have 5 on average."""
     model = GPT(model_config("tiny"), generator=torch.Generator().manual_seed(0))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -138,6 +140,53 @@ def test_settings_that_disagree_are_refused_before_the_first_step(tmp_path, chan
     with pytest.raises(InputError, match=message):
         run.train()
     assert run.model.seen == []
+
+
+def test_tokens_and_cut_batches_are_those_of_all_processes() -> None:
+    from bstheory.training.huggingface import TokenHalfLifeCallback
+
+    args = SimpleNamespace(per_device_train_batch_size=4, world_size=3, dataloader_drop_last=False)
+    start = SimpleNamespace(global_step=0)
+    weight = torch.nn.Parameter(torch.ones(2))
+    adam = torch.optim.AdamW([weight], lr=0.1)
+
+    def begin(rows: int) -> TokenHalfLifeCallback:
+        callback = TokenHalfLifeCallback(seq_len=SEQ_LEN, beta2_half_life=HALF_LIFE)
+        loader = SimpleNamespace(dataset=range(rows))
+        callback.on_train_begin(args, start, None, train_dataloader=loader, optimizer=adam)
+        return callback
+
+    with pytest.raises(InputError, match="drop_last"):
+        begin(64)  # whole on one process, cut over three
+    callback = begin(60)
+    callback.on_substep_end(args, start, None)
+    callback.on_pre_optimizer_step(args, start, None)
+    weight.grad = torch.ones(2)
+    adam.step()
+    callback.on_optimizer_step(args, start, None)
+    assert callback.half_life is not None and callback.half_life.tokens == 2 * 4 * 3 * SEQ_LEN
+
+
+def test_a_ramp_needs_the_epoch_that_the_trainer_counts_by_its_first_accumulation() -> None:
+    """Micro-batches of later steps are more, but the Trainer ends an epoch by the first accumulation."""
+    from bstheory.training.huggingface import BatchScheduleCallback
+
+    falling = BatchSizeScheduler(schedules.parse("0:16 32:4"), num_tokens=64, micro_batch_size=4)
+    callback = BatchScheduleCallback(falling)
+    plan = callback.plan
+    assert (plan.first, plan.steps, plan.micro_batches) == (4, 10, 16)
+    args = SimpleNamespace(
+        deepspeed=None,
+        n_gpu=1,
+        per_device_train_batch_size=4,
+        gradient_accumulation_steps=4,
+        max_steps=10,
+        world_size=1,
+    )
+    begin = partial(callback.on_train_begin, args, SimpleNamespace(global_step=0), None)
+    with pytest.raises(InputError, match="needs 41 per rank"):
+        begin(train_dataloader=range(40))
+    begin(train_dataloader=range(41))
 
 
 def test_another_optimizer_and_cut_batches_are_refused(tmp_path) -> None:

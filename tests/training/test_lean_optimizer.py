@@ -175,6 +175,33 @@ def test_rounding_keeps_infinities_and_nan() -> None:
     assert out[0] == math.inf and out[1] == -math.inf and out[2].isnan() and out[3] == 1.0
 
 
+def test_rounding_keeps_every_bfloat16_value_and_every_nan() -> None:
+    """All 65536 values, both zeros and the subnormal ones included; NaN of any payload stays NaN."""
+    bits = torch.arange(1 << 16, dtype=torch.int32) << 16
+    x = bits.view(torch.float32)
+    out, nan = round_stochastically(x), x.isnan()
+    assert torch.equal(out.view(torch.int16)[~nan], x.to(torch.bfloat16).view(torch.int16)[~nan])
+    for low in (1, 0x7FFF, 0xFFFF):
+        payloads = (bits[nan | x.isinf()] | low).view(torch.float32)
+        assert bool(payloads.isnan().all()) and bool(round_stochastically(payloads).isnan().all())
+
+
+@pytest.mark.parametrize("sign", [0, 0x8000])
+@pytest.mark.parametrize("high", [0, 1, 0x7F, 0x80, 0x3F80, 0x3FFF, 0x7F7E, 0x7F7F])
+def test_rounding_is_unbiased_over_every_noise(high: int, sign: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Away from zero in exactly (low 16 bits) of the 65536 noises; past the largest value lies infinity."""
+    noises = torch.arange(1 << 16, dtype=torch.int32)
+    monkeypatch.setattr(torch, "randint", lambda *args, **kwargs: noises.clone())
+    near = high | sign
+    for low in (0, 1, 0x1234, 0x7FFF, 0x8000, 0xFFFF):
+        word = torch.tensor(near << 16 | low).to(torch.int32)
+        found = (
+            round_stochastically(word.repeat(1 << 16).view(torch.float32)).view(torch.int16).int() & 0xFFFF
+        )
+        assert int((found == near + 1).sum()) == low
+        assert int((found == near).sum()) == (1 << 16) - low
+
+
 @pytest.mark.parametrize("rule", ["sgd", "adam", "adafactor"])
 def test_small_steps_in_bfloat16_need_stochastic_rounding(rule: str) -> None:
     """Steps of 1e-4 relative are below bfloat16's spacing of 2^-8: nearest rounding never moves."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -129,6 +130,30 @@ def test_settings_that_disagree_are_refused_before_the_first_step(tmp_path, chan
     with pytest.raises(InputError, match=message):
         fit(tmp_path, [BatchScheduleCallback(scheduler())], module=module, **changes)
     assert module.seen == 0
+
+
+def test_tokens_are_those_of_all_processes_and_a_strategy_may_not_accumulate() -> None:
+    from bstheory.training.lightning_callbacks import BatchScheduleCallback, TokenHalfLifeCallback
+
+    weight = torch.nn.Parameter(torch.ones(2))
+    adam = torch.optim.AdamW([weight], lr=0.1)
+    strategy = SimpleNamespace(optimizers=[adam], handles_gradient_accumulation=True)
+    trainer = SimpleNamespace(strategy=strategy, world_size=3, global_step=0)
+    module = SimpleNamespace(automatic_optimization=True)
+    callback = TokenHalfLifeCallback(tokens_per_batch=12, beta2_half_life=HALF_LIFE)
+    callback.on_fit_start(trainer, module)
+    for index in range(2):
+        callback.on_train_batch_start(trainer, module, None, index)
+    weight.grad = torch.ones(2)
+
+    def closure() -> None:
+        callback.on_before_optimizer_step(trainer, module, adam)
+
+    adam.step(closure)
+    callback.on_train_batch_end(trainer, module, None, None, 1)
+    assert callback.half_life is not None and callback.half_life.tokens == 2 * 12 * 3
+    with pytest.raises(InputError, match="fixes the accumulation"):
+        BatchScheduleCallback(scheduler()).on_train_start(trainer, module)
 
 
 def test_another_optimizer_is_refused(tmp_path) -> None:

@@ -78,6 +78,9 @@ def test_damage_and_other_parts_are_named(tmp_path: Path) -> None:
     parts = {"scheduler": loop.scheduler}
     with pytest.raises(InputError, match="with the parts"):
         LoopCheckpoint(tmp_path, loop.model, loop.adam, parts).load()
+    renamed = {"order": loop.scheduler, "half_life": loop.half_life}
+    with pytest.raises(InputError, match="with the parts scheduler, half_life"):
+        LoopCheckpoint(tmp_path, loop.model, loop.adam, renamed).load()
     newest = sorted(tmp_path.glob("step-*"))[-1]
     state = json.loads((newest / "state.json").read_text())
     assert state["notes"] == {"sizes": [2] * 6}

@@ -45,3 +45,15 @@ def test_bad_arguments_are_refused() -> None:
         permuted_rows(np.array([-1]), rows=5, seed=0)
     with pytest.raises(InputError, match="seed=-1"):
         permuted_rows(np.arange(3), rows=5, seed=-1)
+
+
+@pytest.mark.parametrize(
+    ("rows", "order"),
+    [
+        (5, [3, 2, 0, 4, 1, 3, 2, 1, 0, 4]),
+        (16, [11, 7, 0, 15, 5, 1, 8, 10, 9, 3, 2, 6, 12, 14, 4, 13]),  # a power of 4: no row lies outside
+    ],
+)
+def test_the_order_stays_that_of_earlier_versions(rows: int, order: list[int]) -> None:
+    """A run goes on with the rows that it would have read, also under a later version."""
+    assert permuted_rows(np.arange(len(order)), rows=rows, seed=3).tolist() == order

@@ -13,10 +13,13 @@ from bstheory.models.configs import model_config
 from bstheory.models.gpt import GPT
 from bstheory.problems.corpus import Corpus
 from bstheory.problems.tiny_lm import row_count, rows
+from bstheory.training import stacked
+from bstheory.training.lean_optimizer import LeanOptimizer
 from bstheory.training.rows import permuted_rows
 from bstheory.training.stacked import (
     Recipe,
     StackedGPT,
+    StackedOptimizer,
     learning_rate_factor,
     orthogonal,
     round_to_bf16,
@@ -69,6 +72,56 @@ def test_losses_equal_those_of_the_single_model() -> None:
         single = GPT(config, generator=torch.Generator().manual_seed(seed))
         alone = single(batch[m, :, :-1], batch[m, :, 1:])
         assert found[m].item() == pytest.approx(alone.item(), rel=ROUNDING)
+
+
+@pytest.mark.parametrize("decay", ["half_life", "power"])
+def test_adafactor_equals_that_of_one_model(decay: str, corpus: Corpus, held_out: torch.Tensor) -> None:
+    one = recipe(optimizer="adafactor", learning_rate=0.02, beta2=0.9)
+    one = dataclasses.replace(one, exponent=0.8 if decay == "power" else None)
+    found = train_stack([one, dataclasses.replace(one, seed=1)], corpus, held_out, records=1)[0]
+    model = GPT(model_config("tiny_study"), generator=torch.Generator().manual_seed(0))
+    optimizer = LeanOptimizer(
+        model.parameters(), rule="adafactor", beta2=0.9, decay=decay, exponent=0.8, min_factored=2
+    )
+    order = permuted_rows(np.arange(24), rows=row_count(corpus.train, 32), seed=0)
+    for step in range(12):
+        batch = rows(corpus.train, order[2 * step : 2 * step + 2], 32)
+        optimizer.param_groups[0]["lr"] = one.learning_rate * learning_rate_factor(one, 2 * step, step, 2)
+        optimizer.zero_grad()
+        model(batch[:, :-1], batch[:, 1:]).backward()
+        optimizer.step()
+    with torch.no_grad():
+        alone = float(model(held_out[:, :-1], held_out[:, 1:]))
+    assert found.validation_loss[-1] == pytest.approx(alone, rel=ROUNDING)
+
+
+def test_muon_moves_tables_by_a_quarter_of_its_rate_and_a_loose_clip_does_nothing() -> None:
+    config = model_config("tiny_study")
+    tokens = torch.randint(0, 256, (2, 2, 33), generator=torch.Generator().manual_seed(0))
+    moved = {}
+    for clip in (None, 1e9):
+        stack = StackedGPT(config, [3, 5])
+        start = {name: p.detach().clone() for name, p in stack.parameters.items()}
+        recipes = [recipe(optimizer="muon", seed=s, clip=clip, weight_decay=0.0) for s in (3, 5)]
+        optimizer = StackedOptimizer(stack, recipes, config.context)
+        stack.losses(tokens).sum().backward()
+        optimizer.step(2, torch.tensor([0.01, 0.02], dtype=torch.float64))
+        moved[clip] = {name: p.detach() - start[name] for name, p in stack.parameters.items()}
+    largest = (
+        moved[None]["head.weight"].abs().amax(dim=(1, 2))
+    )  # Adam's first step is the sign of the gradient
+    assert torch.allclose(largest, torch.tensor([0.0025, 0.005]), rtol=1e-3)
+    assert all(torch.equal(moved[None][name], moved[1e9][name]) for name in moved[None])
+
+
+def test_contiguous_rows_are_neighbours(
+    corpus: Corpus, held_out: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, read = [], stacked._rows
+    monkeypatch.setattr(stacked, "_rows", lambda *given: seen.append(given[1]) or read(*given))
+    train_stack([dataclasses.replace(recipe(), contiguous=True)], corpus, held_out, records=1)
+    available = row_count(corpus.train, 32)
+    assert seen and all(((np.diff(index, axis=-1) % available) == 1).all() for index in seen)
 
 
 @pytest.mark.parametrize("kind", ["adam", "sgd"])
