@@ -91,7 +91,8 @@ class TrainConfig:
         micro_batch_size, max_micro_batch_size: sequences per forward pass and rank, fixed or as large as
             divides; by default the whole local batch in one pass (at most 64).
         last_batch: what happens when the last batch does not fit: ``raise``, ``partial`` or ``overshoot``.
-        precision: ``float32``; ``bfloat16_autocast`` (float32 weights); ``bfloat16`` (weights too).
+        precision: ``float32``; ``bfloat16_autocast`` (float32 weights; products in bfloat16, and under FSDP
+            the sums between the blocks too); ``bfloat16`` (weights too).
         grad_clip: bound on the global gradient norm; None does not clip.
         statistics: measure the gradient noise every step (two scalars; needs two ranks or micro-batches).
         eval_every_tokens: validation interval; None validates at the end only.
