@@ -22,7 +22,7 @@ from .conftest import build, small_config
 
 
 def operations(call: Any) -> set[str]:
-    with torch.profiler.profile() as profile:
+    with torch.profiler.profile(acc_events=True) as profile:
         call()
     return {event.name for event in profile.events() or ()}
 
