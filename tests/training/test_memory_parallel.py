@@ -10,12 +10,20 @@ import dataclasses
 from collections.abc import Iterator
 
 import pytest
+import torch
 import torch.distributed as dist
 
+from bstheory.errors import InputError
 from bstheory.models.configs import GPTConfig, model_config
-from bstheory.training.memory import estimate_memory
+from bstheory.schedules.rules import ddp_norm
+from bstheory.training.batch_scheduler import BatchSizeScheduler
+from bstheory.training.config import batch_size_schedule
+from bstheory.training.memory import check_fits, estimate_memory
 from bstheory.training.optimizers import OptimizerConfig
+from bstheory.training.parallel import World
+from bstheory.training.requirements import require_memory
 
+from .conftest import LENGTH, small_config
 from .live_bytes import training_peak
 from .test_memory import SMALL
 
@@ -95,3 +103,42 @@ def test_shards_are_gathered_and_gradients_kept_whole(
     wanted = estimate.peak if accumulation == 1 else estimate.accumulation_peak
     found = training_peak(config, accumulation=accumulation, parallel="fsdp", processes=SHARDS, **options)
     assert found == pytest.approx(wanted, rel=0.05)
+
+
+def test_the_named_micro_batch_is_the_largest_divisor_that_fits() -> None:
+    config, options = config_of("gpt2", "loss"), {"optimizer": OptimizerConfig(), "precision": "float32"}
+    available = estimate_memory(config, micro_batch_size=7, **options).accumulation_peak
+    with pytest.raises(InputError, match=r"Use --micro-batch-size 6\."):
+        check_fits(config, micro_batch_size=12, available=available, batch_sizes=(12,), **options)
+
+
+def test_what_a_process_among_others_needs_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes: buckets count under DDP, and a rule reaches half of its maximum on each."""
+    here = World(rank=0, size=2, device=torch.device("cpu"))
+    fixed = small_config(batch_size=batch_size_schedule(8), parallel="ddp")
+    rule = ddp_norm(eta=1.0, scaling="unbiased", initial=4, maximum=64, multiple=2)
+    grows = small_config(batch_size=rule, parallel="ddp", statistics=True, last_batch="partial")
+    for config, micro in ((fixed, 4), (grows, 32)):
+        scheduler = BatchSizeScheduler(
+            config.batch_size,
+            num_tokens=config.tokens,
+            seq_len=LENGTH,
+            world_size=2,
+            max_micro_batch_size=64,
+            last="partial",
+        )
+        needed = estimate_memory(
+            config.model,
+            optimizer=config.optimizer,
+            micro_batch_size=micro,
+            seq_len=LENGTH,
+            buckets=True,
+            device="cpu",
+        ).peak
+        for available, fits in ((needed - 1, False), (needed, True)):
+            monkeypatch.setattr("bstheory.training.memory.available_bytes", lambda device, a=available: a)
+            if fits:
+                require_memory(config, scheduler, here)
+            else:
+                with pytest.raises(InputError, match=f"micro-batch of {micro} sequences"):
+                    require_memory(config, scheduler, here)
