@@ -105,3 +105,21 @@ def test_a_run_has_the_name_it_is_given(tmp_path: Path, monkeypatch: pytest.Monk
         cli.main((*TRAIN, "--evals", "1", "--eval-rows", "4", "--name", "half_life_16"))
     assert left.value.code == 0
     assert Run.load(tmp_path / "runs" / "half_life_16-seed0").name == "half_life_16"
+
+
+def test_a_validation_set_smaller_than_asked_for_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    paragraphs = (
+        f"Paragraph {k} says that {k} squared is {k * k} and {k} cubed {k**3}. " for k in range(4000)
+    )
+    Path("text.txt").write_text("\n\n".join(paragraphs))
+    for rows, said in (("100000", True), ("4", False)):
+        with pytest.raises(SystemExit) as left:
+            cli.main((*TRAIN, "--data", "text.txt", "--evals", "1", "--eval-rows", rows, "--out", rows))
+        assert left.value.code == 0
+        found = Run.load(Path(rows)).summary["validation_rows"]
+        note = f"validated on {found:,} rows, all there are; --eval-rows asks for 100,000"
+        assert (note in capsys.readouterr().out) is said
+        assert found == 4 or said

@@ -73,7 +73,11 @@ def hugging_face(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ids=lambda o: o.get("method", o.get("optimizer")),
 )
 def test_each_method_lowers_the_loss_of_a_hugging_face_model(
-    options: dict[str, Any], hugging_face: Path, text: Path, tmp_path: Path
+    options: dict[str, Any],
+    hugging_face: Path,
+    text: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     if options.get("method") == "lora":
         pytest.importorskip("peft")
@@ -89,6 +93,8 @@ def test_each_method_lowers_the_loss_of_a_hugging_face_model(
     )
     document = json.loads(out.read_text())
     assert code == 0 and document["final_validation_loss"] < document["validation_loss_before"] - 0.05
+    said = "adapters with AdamW, after the backward pass and not inside it" in capsys.readouterr().out
+    assert said is (options.get("method") == "lora")
     assert {m["method"] for m in document["memory"]} >= {
         "adam_float32",
         "adafactor_small_batch",
