@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import dataclasses
+import gc
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -80,6 +82,9 @@ def world(device: str | None = None) -> Iterator[World]:
     if started:
         backend = "nccl" if chosen.type == "cuda" else "gloo"
         dist.init_process_group(backend, device_id=chosen if chosen.type == "cuda" else None)
+        # A group that a wrapped model still holds, in a cycle, would be destroyed while the interpreter shuts
+        # down, where gloo's threads abort the process (pytorch issue 65231). At exit they can still end.
+        atexit.register(gc.collect)
     try:
         yield World(rank=rank, size=size, device=chosen)
     finally:
