@@ -135,6 +135,17 @@ def installed_documents() -> list[str]:
     return found
 
 
+def require_no_nul(document: str) -> None:
+    """Raise ``InputError`` for a text with a NUL character, which bytes cannot tell from a document's end."""
+    if "\0" in document:
+        raise input_error(
+            got=f"a document with a NUL character, after {document.partition(chr(0))[0][-40:]!r}",
+            rule="a text that is read as bytes has none",
+            why="byte 0 marks where a document ends, and nothing is left out of a text silently",
+            do=f"remove it, or write {SEPARATOR} where a document ends",
+        )
+
+
 def split_documents(documents: Iterable[str]) -> tuple[bytes, bytes, tuple[int, int]]:
     """Drop repeated paragraphs, then hold out one document in ``HELD_OUT`` by its hash.
 
@@ -150,13 +161,7 @@ def split_documents(documents: Iterable[str]) -> tuple[bytes, bytes, tuple[int, 
     parts: tuple[list[bytes], list[bytes]] = ([], [])
     seen: set[bytes] = set()
     for document in documents:
-        if "\0" in document:
-            raise input_error(
-                got=f"a document with a NUL character, after {document.partition(chr(0))[0][-40:]!r}",
-                rule="a text has none",
-                why="byte 0 marks where a document ends, and nothing is left out of a text silently",
-                do=f"remove it, or write {SEPARATOR} where a document ends",
-            )
+        require_no_nul(document)
         kept = []
         for paragraph in re.split(r"\n\s*\n", document):
             words = " ".join(paragraph.split())

@@ -23,7 +23,13 @@ import numpy as np
 
 from bstheory.errors import input_error
 from bstheory.files import write_json
-from bstheory.problems.corpus import HELD_OUT, SEPARATOR, installed_documents, split_documents
+from bstheory.problems.corpus import (
+    HELD_OUT,
+    SEPARATOR,
+    installed_documents,
+    require_no_nul,
+    split_documents,
+)
 from bstheory.training.shards import UNFINISHED, write_shard
 
 SHARD_TOKENS = 100_000_000
@@ -41,13 +47,7 @@ class Tokenizer(NamedTuple):
 
 
 def _encode_bytes(text: str) -> np.ndarray:
-    if "\0" in text:
-        raise input_error(
-            got=f"a document with a NUL character, after {text.partition(chr(0))[0][-40:]!r}",
-            rule="the tokenizer 'bytes' takes texts without one",
-            why="byte 0 marks where a document ends, and nothing is left out of a text silently",
-            do=f"remove it, or write {SEPARATOR} where a document ends",
-        )
+    require_no_nul(text)
     return np.frombuffer(text.encode() + b"\0", dtype=np.uint8)
 
 
@@ -144,17 +144,12 @@ def text_documents(paths: Iterable[Path | str]) -> Iterator[str]:
                 if rest.strip():
                     empty = False
                     yield rest.strip()
-        except FileNotFoundError as error:
+        except (FileNotFoundError, IsADirectoryError) as error:
+            missing = isinstance(error, FileNotFoundError)
             raise input_error(
                 got=f"text file {str(path)!r}",
-                rule="it cannot be read, because there is no such file",
-                do="check the path",
-            ) from error
-        except IsADirectoryError as error:
-            raise input_error(
-                got=f"text file {str(path)!r}",
-                rule="it cannot be read, because it is a folder",
-                do="pass the text files in it",
+                rule=f"it cannot be read, because {'there is no such file' if missing else 'it is a folder'}",
+                do="check the path" if missing else "pass the text files in it",
             ) from error
         except (OSError, EOFError, UnicodeDecodeError, lzma.LZMAError) as error:
             raise input_error(

@@ -45,7 +45,7 @@ def weights(trainer: Trainer) -> list[Tensor]:
     return [p.detach().cpu() for p in trainer.model.parameters()]
 
 
-@pytest.mark.parametrize("on", ["cpu", CUDA], indirect=True)
+@pytest.mark.parametrize("on", [CUDA], indirect=True)
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_takes_the_steps_of_the_cpu(name: str, on: World, shards: Path, here: World) -> None:
     """Eight float32 steps; a coordinate whose sign a rounding flips may differ, so the loss is compared."""

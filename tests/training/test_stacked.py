@@ -74,6 +74,21 @@ def test_losses_equal_those_of_the_single_model() -> None:
         assert found[m].item() == pytest.approx(alone.item(), rel=ROUNDING)
 
 
+def trained_alone(
+    model: GPT, optimizer: torch.optim.Optimizer, one: Recipe, corpus: Corpus, held_out: torch.Tensor
+) -> float:
+    """Validation loss after the recipe's twelve steps of two rows with one model and its own optimizer."""
+    order = permuted_rows(np.arange(24), rows=row_count(corpus.train, 32), seed=0)
+    for step in range(12):
+        batch = rows(corpus.train, order[2 * step : 2 * step + 2], 32)
+        optimizer.param_groups[0]["lr"] = one.learning_rate * learning_rate_factor(one, 2 * step, step, 2)
+        optimizer.zero_grad()
+        model(batch[:, :-1], batch[:, 1:]).backward()
+        optimizer.step()
+    with torch.no_grad():
+        return float(model(held_out[:, :-1], held_out[:, 1:]))
+
+
 @pytest.mark.parametrize("decay", ["half_life", "power"])
 def test_adafactor_equals_that_of_one_model(decay: str, corpus: Corpus, held_out: torch.Tensor) -> None:
     one = recipe(optimizer="adafactor", learning_rate=0.02, beta2=0.9)
@@ -83,15 +98,7 @@ def test_adafactor_equals_that_of_one_model(decay: str, corpus: Corpus, held_out
     optimizer = LeanOptimizer(
         model.parameters(), rule="adafactor", beta2=0.9, decay=decay, exponent=0.8, min_factored=2
     )
-    order = permuted_rows(np.arange(24), rows=row_count(corpus.train, 32), seed=0)
-    for step in range(12):
-        batch = rows(corpus.train, order[2 * step : 2 * step + 2], 32)
-        optimizer.param_groups[0]["lr"] = one.learning_rate * learning_rate_factor(one, 2 * step, step, 2)
-        optimizer.zero_grad()
-        model(batch[:, :-1], batch[:, 1:]).backward()
-        optimizer.step()
-    with torch.no_grad():
-        alone = float(model(held_out[:, :-1], held_out[:, 1:]))
+    alone = trained_alone(model, optimizer, one, corpus, held_out)
     assert found.validation_loss[-1] == pytest.approx(alone, rel=ROUNDING)
 
 
@@ -137,15 +144,7 @@ def test_training_equals_stock_torch(kind: str, corpus: Corpus, held_out: torch.
         if kind == "adam"
         else torch.optim.SGD(model.parameters(), lr=0.0, momentum=0.8)
     )
-    order = permuted_rows(np.arange(24), rows=row_count(corpus.train, 32), seed=0)
-    for step in range(12):
-        batch = rows(corpus.train, order[2 * step : 2 * step + 2], 32)
-        optimizer.param_groups[0]["lr"] = one.learning_rate * learning_rate_factor(one, 2 * step, step, 2)
-        optimizer.zero_grad()
-        model(batch[:, :-1], batch[:, 1:]).backward()
-        optimizer.step()
-    with torch.no_grad():
-        alone = float(model(held_out[:, :-1], held_out[:, 1:]))
+    alone = trained_alone(model, optimizer, one, corpus, held_out)
     assert found.validation_loss[-1] == pytest.approx(alone, rel=ROUNDING)
 
 
